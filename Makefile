@@ -1,0 +1,53 @@
+# What a user and CI run. `make demo` and `make test` set up everything they need (apt, npm) on a bare Debian or Ubuntu
+# with Rust, a C compiler and make. Demo and tests share one profile and one target folder.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt web setup setup-servers setup-web soak bench clean
+
+CARGO ?= cargo
+export PROMQLTEST_DIR ?= $(if $(wildcard ../shared/promqltest),$(abspath ../shared/promqltest))
+export CAPTURE_FILE ?= $(if $(wildcard ../shared/data/exporters-1s.jsonl.zst),$(abspath ../shared/data/exporters-1s.jsonl.zst))
+TARGET_DIR = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
+
+demo: setup-servers web ## private PostgreSQL and MariaDB, load, `tidewatch up`, two real faults (ONCE=1: unattended)
+	$(CARGO) build --bin tidewatch --bin demo
+	exec "$(TARGET_DIR)/debug/demo" $(if $(ONCE),--once) $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
+
+test: setup web check ## everything CI runs
+	cd web && npm test
+	$(CARGO) test --workspace --bins --lib --tests
+	@echo "make test: all runners passed"
+
+check: ## format and lints
+	if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --all --check; else echo "skipped: no rustfmt in this toolchain"; fi
+	if $(CARGO) clippy --version >/dev/null 2>&1; then $(CARGO) clippy --workspace --all-targets -- -D warnings; else echo "skipped: no clippy in this toolchain"; fi
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+web: setup-web ## build the pages into web/dist
+	cd web && npm ci --no-audit --no-fund --silent && npm run check && npm run build
+
+setup: setup-servers setup-web ## install what tests need, by apt
+	@tests/setup.sh browser peers
+
+setup-servers:
+	@tests/setup.sh servers
+
+setup-web:
+	@tests/setup.sh node
+
+soak: setup web ## the long runs: kill loops, fault seeds; results in docs/soak.md
+	$(CARGO) build --release --bin tidewatch --bin tidewatch-collector
+	SOAK=1 $(CARGO) test --workspace --tests -- --nocapture soak
+
+bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in benches/README.md
+	@tests/setup.sh peers
+	$(CARGO) run --release -p benches --bin capture -- "$(CAPTURE_FILE)"
+
+clean: ## forget the pages' build
+	rm -rf web/dist web/node_modules
