@@ -1,0 +1,60 @@
+//! What a read of series asks for, what it gives, and how it can fail.
+
+use proto::Labels;
+
+use crate::matcher::Matcher;
+
+/// Which samples of which series, and how many at most.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesQuery<'a> {
+    /// All must match; a label that a series does not have counts as the empty string.
+    pub matchers: &'a [Matcher],
+    /// Oldest timestamp, inclusive, milliseconds.
+    pub min_ms: i64,
+    /// Newest timestamp, inclusive, milliseconds.
+    pub max_ms: i64,
+    /// More series than this are [`ReadError::TooMuch`].
+    pub series_max: usize,
+    /// More samples than this are [`ReadError::TooMuch`].
+    pub samples_max: usize,
+}
+
+/// The samples of one series: timestamps strictly ascending, one value for each, staleness markers kept.
+#[derive(Clone, Debug)]
+pub struct SeriesSamples {
+    /// The series.
+    pub labels: Labels,
+    /// Milliseconds.
+    pub timestamps_ms: Vec<i64>,
+    /// One for each timestamp.
+    pub values: Vec<f64>,
+}
+
+/// Why a read gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The question is larger than its budget.
+    #[error("the query needs more than {allowed} {what}; narrow its matchers or its time range")]
+    TooMuch {
+        /// What there is too much of: "series", "samples".
+        what: &'static str,
+        /// The budget.
+        allowed: usize,
+    },
+    /// A part does not hold what its format says.
+    #[error("part {path} is damaged: {reason}")]
+    Damaged {
+        /// The part, in the object store.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The part could not be read.
+    #[error("part {path} could not be read: {source}")]
+    Unreadable {
+        /// The part, in the object store.
+        path: String,
+        /// From the object store.
+        source: object_store::Error,
+    },
+}
