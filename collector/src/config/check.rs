@@ -1,0 +1,353 @@
+//! From raw to checked: each value with its field, its line and what is allowed there.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+
+use proto::LabelsBuilder;
+use serde_saphyr::{Location, Spanned};
+
+use super::{
+    Address, Config, ConfigError, DATABASES_MAX, DatabaseConfig, Engine, HostConfig, INTERVAL_MAX, INTERVAL_MIN,
+    Intervals, LogChoice, LogConfig, LogFormat, LogStart, NameFilter, Password, SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MIN,
+    ServerConfig, ServerTls, TlsMode,
+    raw::{RawConfig, RawDatabase, RawFilter, RawHost, RawIntervals, RawLog, RawLogChoice, RawServer, Text},
+};
+
+/// Longest name of an instance, tenant, label or id, bytes.
+const NAME_BYTES_MAX: usize = 128;
+const ENGINES: [(&str, Engine); 3] =
+    [("postgresql", Engine::Postgresql), ("mysql", Engine::Mysql), ("mariadb", Engine::Mariadb)];
+
+struct Place<'a> {
+    file: &'a str,
+}
+
+impl Place<'_> {
+    fn error(&self, at: Location, message: impl Into<String>) -> ConfigError {
+        ConfigError { file: self.file.into(), line: at.line(), column: at.column(), message: message.into() }
+    }
+
+    fn refuse<T>(&self, text: &Text, field: &str, allowed: &str) -> Result<T, ConfigError> {
+        Err(self.error(text.referenced, format!("{field}: {:?} is not allowed; allowed: {allowed}", text.value)))
+    }
+
+    fn choice<T: Clone>(&self, text: &Text, field: &str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+        match choices.iter().find(|(word, _)| *word == text.value) {
+            Some((_, value)) => Ok(value.clone()),
+            None => self.refuse(text, field, &choices.iter().map(|(w, _)| *w).collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    fn name(&self, text: &Text, field: &str) -> Result<Arc<str>, ConfigError> {
+        let ok = !text.value.trim().is_empty()
+            && text.value.len() <= NAME_BYTES_MAX
+            && !text.value.chars().any(char::is_control);
+        if !ok {
+            return self.refuse(text, field, "1 to 128 bytes of printable text");
+        }
+        Ok(text.value.as_str().into())
+    }
+
+    fn optional_name(&self, text: &Option<Text>, field: &str) -> Result<Option<Arc<str>>, ConfigError> {
+        text.as_ref().map(|t| self.name(t, field)).transpose()
+    }
+
+    fn interval(&self, text: &Option<Text>, field: &str, default: Duration) -> Result<Duration, ConfigError> {
+        let Some(text) = text else { return Ok(default) };
+        match parse_duration(&text.value) {
+            Some(d) if (INTERVAL_MIN..=INTERVAL_MAX).contains(&d) => Ok(d),
+            _ => self.refuse(text, field, "1s to 24h, written like 500ms, 10s, 5m or 1h"),
+        }
+    }
+}
+
+/// `500ms`, `10s`, `5m`, `1h`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit_ms = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(unit_ms)?))
+}
+
+/// `64MiB`, `2GiB`, `1000000`.
+fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match text[digits..].trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+pub(super) fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
+    let place = Place { file };
+    let options = serde_saphyr::options! { with_snippet: false };
+    let raw: RawConfig = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
+        let at = e.location().unwrap_or(Location::UNKNOWN);
+        place.error(at, message_of(&e.to_string()))
+    })?;
+    let databases = check_databases(&place, &raw.databases)?;
+    Ok(Config {
+        server: check_server(&place, raw.server)?,
+        id: place.optional_name(&raw.id, "id")?,
+        tenant: check_tenant(&place, &raw.tenant)?,
+        labels: check_labels(&place, raw.labels)?,
+        data_dir: raw.data_dir,
+        spool_bytes_max: match raw.spool.and_then(|s| s.bytes_max) {
+            None => SPOOL_BYTES_DEFAULT,
+            Some(text) => match parse_bytes(&text.value) {
+                Some(bytes) if bytes >= SPOOL_BYTES_MIN => bytes,
+                _ => return place.refuse(&text, "spool.bytes_max", "at least 16MiB, written like 512MiB or 2GiB"),
+            },
+        },
+        host: check_host(&place, raw.host)?,
+        databases,
+        logs: raw.logs.iter().enumerate().map(|(i, log)| check_log(&place, i, log)).collect::<Result<_, _>>()?,
+    })
+}
+
+/// The parser appends the place to its message; it stands in front of ours already.
+fn message_of(text: &str) -> String {
+    let line = text.lines().next().unwrap_or("");
+    line.split(" at line ").next().unwrap_or(line).to_owned()
+}
+
+fn check_server(place: &Place<'_>, raw: RawServer) -> Result<ServerConfig, ConfigError> {
+    let allowed = "http://host:port, or https://host:port with TLS";
+    let https = raw.address.value.starts_with("https://");
+    let valid = raw.address.value.parse::<tonic::transport::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.port_u16().is_some() && uri.path().len() <= 1
+    });
+    if !valid {
+        return place.refuse(&raw.address, "server.address", allowed);
+    }
+    let tls = match raw.tls {
+        None if https => Some(ServerTls::default()),
+        None => None,
+        Some(_) if !https => {
+            return place.refuse(&raw.address, "server.address", "https://host:port, because server.tls is set");
+        }
+        Some(tls) => Some(ServerTls {
+            ca_file: tls.ca_file,
+            identity: match (tls.cert_file, tls.key_file) {
+                (Some(cert), Some(key)) => Some((cert, key)),
+                (None, None) => None,
+                _ => {
+                    let message = "server.tls: cert_file and key_file are given both or not at all";
+                    return Err(place.error(raw.address.referenced, message));
+                }
+            },
+            server_name: tls.server_name,
+        }),
+    };
+    Ok(ServerConfig { address: raw.address.value, tls })
+}
+
+fn check_tenant(place: &Place<'_>, tenant: &Option<Text>) -> Result<Arc<str>, ConfigError> {
+    let Some(text) = tenant else { return Ok(proto::DEFAULT_TENANT.into()) };
+    let ok = (1..=64).contains(&text.value.len())
+        && text.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if !ok {
+        return place.refuse(text, "tenant", "1 to 64 letters, digits, '-' or '_'");
+    }
+    Ok(text.value.as_str().into())
+}
+
+fn check_labels(
+    place: &Place<'_>,
+    labels: Option<std::collections::BTreeMap<String, Text>>,
+) -> Result<proto::Labels, ConfigError> {
+    let mut builder = LabelsBuilder::default();
+    for (name, value) in labels.unwrap_or_default() {
+        let mut letters = name.bytes();
+        let ok = letters.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+            && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !name.starts_with("__")
+            && !matches!(name.as_str(), "instance" | "job");
+        if !ok {
+            let allowed = "letters, digits and '_', not beginning with a digit or '__', other than instance and job";
+            return Err(
+                place.error(value.referenced, format!("labels: name {name:?} is not allowed; allowed: {allowed}"))
+            );
+        }
+        builder.set(&name, &place.name(&value, &format!("labels.{name}"))?);
+    }
+    Ok(builder.build())
+}
+
+fn check_host(place: &Place<'_>, raw: Option<RawHost>) -> Result<Option<HostConfig>, ConfigError> {
+    let default = HostConfig::default();
+    let Some(raw) = raw else { return Ok(Some(default)) };
+    if raw.enabled == Some(false) {
+        return Ok(None);
+    }
+    Ok(Some(HostConfig {
+        instance: place.optional_name(&raw.instance, "host.instance")?,
+        interval: place.interval(&raw.interval, "host.interval", default.interval)?,
+        proc_dir: raw.proc_dir.unwrap_or(default.proc_dir),
+        sys_dir: raw.sys_dir.unwrap_or(default.sys_dir),
+        root_dir: raw.root_dir.unwrap_or(default.root_dir),
+    }))
+}
+
+fn check_databases(place: &Place<'_>, raw: &[Spanned<RawDatabase>]) -> Result<Vec<DatabaseConfig>, ConfigError> {
+    if let Some(over) = raw.get(DATABASES_MAX) {
+        return Err(place.error(over.referenced, format!("databases: at most {DATABASES_MAX} for one collector")));
+    }
+    let mut names = BTreeSet::new();
+    let mut addresses = BTreeSet::new();
+    let mut databases = Vec::with_capacity(raw.len());
+    for (i, spanned) in raw.iter().enumerate() {
+        let database = check_database(place, i, &spanned.value)?;
+        if let (Some(name), Some(text)) = (&database.instance, &spanned.value.name)
+            && !names.insert(name.clone())
+        {
+            return place.refuse(text, &format!("databases[{i}].name"), "a name no other database has");
+        }
+        if !addresses.insert(database.address.to_string()) {
+            let text = &spanned.value.address;
+            return place.refuse(text, &format!("databases[{i}].address"), "an address no other database has");
+        }
+        databases.push(database);
+    }
+    Ok(databases)
+}
+
+fn check_database(place: &Place<'_>, i: usize, raw: &RawDatabase) -> Result<DatabaseConfig, ConfigError> {
+    let field = |name: &str| format!("databases[{i}].{name}");
+    let engine = place.choice(&raw.engine, &field("engine"), &ENGINES)?;
+    let default_user = raw.user.as_ref().map_or("tidewatch", |u| u.value.as_str());
+    let mut database =
+        DatabaseConfig::new(engine, check_address(place, &field("address"), engine, &raw.address)?, default_user);
+    database.instance = place.optional_name(&raw.name, &field("name"))?;
+    database.password = match (&raw.password, &raw.password_file, &raw.password_env) {
+        (None, None, None) => Password::None,
+        (Some(text), None, None) => Password::Text(text.value.clone()),
+        (None, Some(path), None) => Password::File(PathBuf::from(&path.value)),
+        (None, None, Some(name)) => Password::Env(name.value.clone()),
+        (a, b, c) => {
+            let at = [a, b, c].into_iter().flatten().last().map_or(Location::UNKNOWN, |t| t.referenced);
+            let message = format!("{}: at most one of password, password_file, password_env", field("password"));
+            return Err(place.error(at, message));
+        }
+    };
+    database.database = raw.database.as_ref().map(|t| t.value.clone());
+    database.databases = check_filter(&raw.databases);
+    if let Some(text) = &raw.tls {
+        let choices = [
+            ("disable", TlsMode::Disable),
+            ("prefer", TlsMode::Prefer),
+            ("require", TlsMode::Require),
+            ("verify", TlsMode::Verify(raw.tls_ca_file.clone())),
+        ];
+        database.tls = place.choice(text, &field("tls"), &choices)?;
+    }
+    database.cluster = place.optional_name(&raw.cluster, &field("cluster"))?;
+    database.shard = place.optional_name(&raw.shard, &field("shard"))?;
+    database.role = place.optional_name(&raw.role, &field("role"))?;
+    database.environment = place.optional_name(&raw.environment, &field("environment"))?;
+    if let Some(raw) = &raw.intervals {
+        database.intervals = check_intervals(place, &field("intervals"), raw)?;
+    }
+    if let Some(raw) = &raw.logs {
+        database.logs = check_log_choice(place, &field("logs"), raw)?;
+    }
+    Ok(database)
+}
+
+fn check_address(place: &Place<'_>, field: &str, engine: Engine, text: &Text) -> Result<Address, ConfigError> {
+    let postgres = engine == Engine::Postgresql;
+    if text.value.starts_with('/') {
+        if !postgres {
+            return Ok(Address::Socket { path: PathBuf::from(&text.value), port: 0 });
+        }
+        if let Some((directory, port)) = text.value.rsplit_once("/.s.PGSQL.").or(text.value.rsplit_once(':')) {
+            return match port.parse() {
+                Ok(port) if port > 0 => Ok(Address::Socket { path: PathBuf::from(directory), port }),
+                _ => place.refuse(text, field, "host:port, /socket/directory or /socket/directory:port"),
+            };
+        }
+        return Ok(Address::Socket { path: PathBuf::from(&text.value), port: 5432 });
+    }
+    let (host, port) = match text.value.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() => (host, port.parse::<u16>().ok().filter(|&p| p > 0)),
+        _ => ("", None),
+    };
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    match port {
+        Some(port) if !host.is_empty() => Ok(Address::Tcp { host: host.into(), port }),
+        _ if postgres => place.refuse(text, field, "host:port, /socket/directory or /socket/directory:port"),
+        _ => place.refuse(text, field, "host:port or /path/of/mysqld.sock"),
+    }
+}
+
+fn check_filter(raw: &Option<RawFilter>) -> NameFilter {
+    let words = |list: &Option<Vec<Text>>| list.iter().flatten().map(|t| t.value.clone()).collect();
+    raw.as_ref().map_or_else(NameFilter::default, |f| NameFilter {
+        include: words(&f.include),
+        exclude: words(&f.exclude),
+    })
+}
+
+fn check_intervals(place: &Place<'_>, field: &str, raw: &RawIntervals) -> Result<Intervals, ConfigError> {
+    let default = Intervals::default();
+    let of = |text, name: &str, default| place.interval(text, &format!("{field}.{name}"), default);
+    Ok(Intervals {
+        metrics: of(&raw.metrics, "metrics", default.metrics)?,
+        activity: of(&raw.activity, "activity", default.activity)?,
+        statements: of(&raw.statements, "statements", default.statements)?,
+        objects: of(&raw.objects, "objects", default.objects)?,
+    })
+}
+
+fn check_log_choice(place: &Place<'_>, field: &str, raw: &RawLogChoice) -> Result<LogChoice, ConfigError> {
+    let files = raw.files.iter().map(|t| PathBuf::from(&t.value)).collect();
+    let choices = [("auto", LogChoice::Auto), ("off", LogChoice::Off), ("files", LogChoice::Files(files))];
+    let choice = place.choice(&raw.mode, &format!("{field}.mode"), &choices)?;
+    if matches!(choice, LogChoice::Files(_)) == raw.files.is_empty() {
+        return place.refuse(&raw.mode, &format!("{field}.mode"), "files with a list of files, auto or off without");
+    }
+    Ok(choice)
+}
+
+fn check_log(place: &Place<'_>, i: usize, raw: &RawLog) -> Result<LogConfig, ConfigError> {
+    let field = |name: &str| format!("logs[{i}].{name}");
+    let engine = place.choice(&raw.engine, &field("engine"), &ENGINES)?;
+    let prefix = raw.line_prefix.as_ref().map(|t| t.value.clone());
+    let format = match &raw.format {
+        None if prefix.is_some() => LogFormat::Stderr(prefix),
+        None => LogFormat::Auto,
+        Some(text) if engine == Engine::Postgresql => {
+            let choices = [
+                ("auto", LogFormat::Auto),
+                ("stderr", LogFormat::Stderr(prefix)),
+                ("csvlog", LogFormat::Csvlog),
+                ("jsonlog", LogFormat::Jsonlog),
+            ];
+            place.choice(text, &field("format"), &choices)?
+        }
+        Some(text) => {
+            place.choice(text, &field("format"), &[("auto", LogFormat::Auto), ("error_log", LogFormat::ErrorLog)])?
+        }
+    };
+    let starts = [("end", LogStart::End), ("beginning", LogStart::Beginning)];
+    Ok(LogConfig {
+        path: PathBuf::from(&raw.path.value),
+        instance: place.name(&raw.instance, &field("instance"))?,
+        engine,
+        format,
+        start: match &raw.start {
+            None => LogStart::End,
+            Some(text) => place.choice(text, &field("start"), &starts)?,
+        },
+    })
+}

@@ -1,0 +1,180 @@
+//! The configuration as it stands in the file: every field a user may write, nothing checked but its shape.
+//!
+//! Unknown fields are errors here; values are checked in `config`, which still knows the line of each.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+/// A text with the place where it stands.
+pub type Text = Spanned<String>;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Where to send to.
+    pub server: RawServer,
+    /// The collector's id; made and kept in the data directory if left out.
+    pub id: Option<Text>,
+    /// Whose data this is.
+    pub tenant: Option<Text>,
+    /// Labels put on everything.
+    pub labels: Option<BTreeMap<String, Text>>,
+    /// Where spool and positions are kept.
+    pub data_dir: PathBuf,
+    /// The spool's bounds.
+    pub spool: Option<RawSpool>,
+    /// Host metrics; `host: {enabled: false}` turns them off.
+    pub host: Option<RawHost>,
+    /// Databases to watch.
+    #[serde(default)]
+    pub databases: Vec<Spanned<RawDatabase>>,
+    /// Log files to read beside those of the databases.
+    #[serde(default)]
+    pub logs: Vec<RawLog>,
+}
+
+/// Where to send to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawServer {
+    /// `http://host:port` or `https://host:port`.
+    pub address: Text,
+    /// For https.
+    pub tls: Option<RawServerTls>,
+}
+
+/// Certificates of the way to the server.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawServerTls {
+    /// PEM file of the authority that signed the server's certificate; the system's if left out.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of our own certificate, for mutual TLS.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key_file: Option<PathBuf>,
+    /// Name the server's certificate must bear, if it is not that of the address.
+    pub server_name: Option<String>,
+}
+
+/// The spool's bounds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSpool {
+    /// `512MiB`, `2GiB` ….
+    pub bytes_max: Option<Text>,
+}
+
+/// Host metrics.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawHost {
+    /// Whether to read them.
+    pub enabled: Option<bool>,
+    /// The host's name; the kernel's if left out.
+    pub instance: Option<Text>,
+    /// `10s`.
+    pub interval: Option<Text>,
+    /// Where `/proc` is mounted.
+    pub proc_dir: Option<PathBuf>,
+    /// Where `/sys` is mounted.
+    pub sys_dir: Option<PathBuf>,
+    /// Where the host's root file system is mounted.
+    pub root_dir: Option<PathBuf>,
+}
+
+/// A database instance.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawDatabase {
+    /// Its name; the server's own id with its address if left out.
+    pub name: Option<Text>,
+    /// `postgresql`, `mysql` or `mariadb`.
+    pub engine: Text,
+    /// `host:port` or the path of a socket.
+    pub address: Text,
+    /// Role or account.
+    pub user: Option<Text>,
+    /// Its password, in clear.
+    pub password: Option<Text>,
+    /// A file whose first line is the password.
+    pub password_file: Option<Text>,
+    /// An environment variable that holds the password.
+    pub password_env: Option<Text>,
+    /// Database to connect to first.
+    pub database: Option<Text>,
+    /// Which databases of the instance to visit.
+    pub databases: Option<RawFilter>,
+    /// `disable`, `prefer`, `require` or `verify`.
+    pub tls: Option<Text>,
+    /// PEM file for `verify`.
+    pub tls_ca_file: Option<PathBuf>,
+    /// The distributed database it is a part of.
+    pub cluster: Option<Text>,
+    /// Its shard there.
+    pub shard: Option<Text>,
+    /// Its configured role there.
+    pub role: Option<Text>,
+    /// production, test ….
+    pub environment: Option<Text>,
+    /// How often what is read.
+    pub intervals: Option<RawIntervals>,
+    /// `auto` (what the server says), `off`, or a list of files.
+    pub logs: Option<RawLogChoice>,
+}
+
+/// Which databases to visit.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawFilter {
+    /// Names with `*`; all if left out.
+    pub include: Option<Vec<Text>>,
+    /// Names with `*`; wins over include.
+    pub exclude: Option<Vec<Text>>,
+}
+
+/// How often what is read.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawIntervals {
+    /// Counters and gauges.
+    pub metrics: Option<Text>,
+    /// Sessions, waits, blockers.
+    pub activity: Option<Text>,
+    /// Statement statistics.
+    pub statements: Option<Text>,
+    /// Tables, indexes, settings.
+    pub objects: Option<Text>,
+}
+
+/// What to do about a database's logs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLogChoice {
+    /// `auto`, `off` or `files`.
+    pub mode: Text,
+    /// With `files`: paths; the last component may hold `*`.
+    #[serde(default)]
+    pub files: Vec<Text>,
+}
+
+/// A log file beside those of the databases.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLog {
+    /// Path; the last component may hold `*`.
+    pub path: Text,
+    /// Whose log it is.
+    pub instance: Text,
+    /// `postgresql`, `mysql` or `mariadb`.
+    pub engine: Text,
+    /// `auto`, `stderr`, `csvlog`, `jsonlog` or `error_log`.
+    pub format: Option<Text>,
+    /// The server's `log_line_prefix`, for `stderr`.
+    pub line_prefix: Option<Text>,
+    /// Where to begin in files never read before: `end` or `beginning`.
+    pub start: Option<Text>,
+}
