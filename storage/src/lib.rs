@@ -1,1 +1,34 @@
-//! storage
+//! Keeps what was admitted: one log, one head, immutable parts, one manifest — for samples and event rows alike.
+//!
+//! Rows enter by [`Store::append`]: into the log's buffer and the head in one step, so that they can be read at once; the
+//! append resolves when the log is synced. A flush turns the head into Parquet parts in the object store, names them in
+//! the manifest, and removes the log they made needless. Maintenance merges parts and lets them expire. A [`Snapshot`]
+//! reads head and parts as they were at one moment and keeps its parts from being deleted.
+//!
+//! This room never reads a clock (time is an argument), never parses what travels (that is `ingest`'s), and never
+//! evaluates a question beyond selecting series and rows.
+//!
+//! Reading order: `config` · `append` (what goes in) · `error` · `disk` (the seam under log and local state) · `log` (the
+//! bytes that make an append durable; docs/formats/log.md) · `admission` (what is refused) · `head` (recent rows) ·
+//! `events` (event tables: head, parts, reads; docs/formats/events.md) · `metrics` (the metrics table) · `manifest` (what
+//! parts there are; docs/formats/manifest.md) · `flush` · `compact` · `retain` · `snapshot` (reads) · `store` (all of it together) ·
+//! `stats` · `matcher`.
+
+pub mod append;
+pub mod config;
+pub mod error;
+pub mod matcher;
+pub mod metrics;
+pub mod snapshot;
+pub mod stats;
+pub mod store;
+
+pub use append::{Append, Origin, Outcome, PendingAppend, Rows, SampleRows};
+pub use config::{Keep, Limits, ObjectStoreConfig, OnDamage, Retention, S3Config, StoreConfig};
+pub use error::{AppendError, MaintainError, OpenError};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use metrics::{ReadError, SeriesQuery, SeriesSamples};
+pub use proto::samples::Family;
+pub use snapshot::{EventQuery, Snapshot, event_schema};
+pub use stats::{FlushReason, FlushReport, MaintainReport, StoreStats, TableStats};
+pub use store::{Notice, Store, Subscription};

@@ -1,0 +1,82 @@
+//! What goes in: rows with their origin, and what became of them.
+
+use std::{future::Future, pin::Pin};
+
+use proto::{Class, refusal::Refusal, samples::Family};
+
+use crate::AppendError;
+
+/// Rows to store.
+#[derive(Clone, Copy, Debug)]
+pub struct Append<'a> {
+    /// Whose.
+    pub tenant: &'a str,
+    /// Their place in their sender's sequence; without it the same rows sent twice count as two appends.
+    pub origin: Option<Origin<'a>>,
+    /// The rows.
+    pub rows: Rows<'a>,
+    /// Now, milliseconds: what "too old" and "too new" refer to.
+    pub now_ms: i64,
+}
+
+/// A place in a sender's sequence. Sequences ascend per (collector, epoch, class); one at or below the highest seen is a duplicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// Who.
+    pub collector: &'a str,
+    /// Which life of its spool.
+    pub epoch: u64,
+    /// Which of its sequences.
+    pub class: Class,
+    /// Where in it, from 1.
+    pub sequence: u64,
+}
+
+/// Rows of one class.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows<'a> {
+    /// Of the metrics table.
+    Samples(SampleRows<'a>),
+    /// Of an event table.
+    Events(&'a proto::Events),
+}
+
+/// Samples as borrowed columns; `series`, `timestamps_ms` and `values` are of one length.
+#[derive(Clone, Copy, Debug)]
+pub struct SampleRows<'a> {
+    /// Canonical [`proto::Labels`] bytes of each distinct series.
+    pub labels: &'a [&'a [u8]],
+    /// Per sample: index into `labels`.
+    pub series: &'a [u32],
+    /// Per sample: milliseconds.
+    pub timestamps_ms: &'a [i64],
+    /// Per sample: value, every bit pattern kept.
+    pub values: &'a [f64],
+    /// What metrics are, for those whose kind is known.
+    pub families: &'a [Family],
+}
+
+/// What became of rows, once it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Stored, except for those refused.
+    Stored {
+        /// How many were.
+        rows: u64,
+        /// How many were not, by reason.
+        refused: Vec<(Refusal, u64)>,
+    },
+    /// Their sequence had been stored before; nothing was.
+    Duplicate,
+}
+
+/// Rows on their way to the disk: resolves when they are synced. Dropping it does not take the rows back.
+pub struct PendingAppend(pub(crate) Pin<Box<dyn Future<Output = Result<Outcome, AppendError>> + Send>>);
+
+impl Future for PendingAppend {
+    type Output = Result<Outcome, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}

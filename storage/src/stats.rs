@@ -1,0 +1,92 @@
+//! What a store says about itself: the source of its metrics and of the status page.
+
+use std::collections::BTreeMap;
+
+use proto::refusal::Refusal;
+
+/// A moment's numbers; counters begin at open.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StoreStats {
+    /// Bytes of memory the head holds, those being flushed included.
+    pub head_bytes: u64,
+    /// Series in the head, those being flushed included.
+    pub head_series: u64,
+    /// Bytes of log since the last flush.
+    pub log_bytes: u64,
+    /// Log segments on disk.
+    pub log_segments: u64,
+    /// Syncs of the log.
+    pub log_syncs: u64,
+    /// Records replayed at open.
+    pub replayed_records: u64,
+    /// Bytes of damaged log that were skipped at open because the operator said so.
+    pub skipped_bytes: u64,
+    /// Per table (`metrics`, `logs` …): its parts.
+    pub tables: BTreeMap<&'static str, TableStats>,
+    /// Rows stored.
+    pub rows: u64,
+    /// Appends whose sequence had been stored before.
+    pub duplicates: u64,
+    /// Rows not taken, by reason; whole appends refused count their rows.
+    pub refused: BTreeMap<Refusal, u64>,
+    /// Flushes done.
+    pub flushes: u64,
+    /// Compactions done.
+    pub compactions: u64,
+    /// Parts removed by retention.
+    pub expired_parts: u64,
+    /// Flushes, compactions and expiries that failed.
+    pub maintain_errors: u64,
+    /// Notices dropped because a subscriber was slow.
+    pub notices_lost: u64,
+    /// Whether the disk is full: appends are refused until there is room.
+    pub full: bool,
+    /// Why the store takes no writes, if so.
+    pub poisoned: Option<String>,
+}
+
+/// Parts of one table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableStats {
+    /// How many parts.
+    pub parts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Their rows (chunks, for metrics).
+    pub rows: u64,
+}
+
+/// What one round of maintenance did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MaintainReport {
+    /// Why the head was flushed, if it was.
+    pub flushed: Option<FlushReason>,
+    /// Parts that one compaction step read.
+    pub compacted_parts: usize,
+    /// Parts that retention took out of the manifest.
+    pub expired_parts: usize,
+    /// Files removed.
+    pub deleted_files: usize,
+}
+
+/// Why a flush was due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushReason {
+    /// The head held too many bytes.
+    HeadBytes,
+    /// The log since the last flush held too many bytes.
+    LogBytes,
+    /// The oldest row in the head was old enough.
+    Age,
+    /// A flush had failed before.
+    Retry,
+}
+
+/// What a flush wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlushReport {
+    /// How many parts.
+    pub parts: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
