@@ -1,0 +1,237 @@
+//! Prometheus remote write 1.0 (`prometheus.WriteRequest`): protobuf read in place, labels turned into canonical bytes in one
+//! arena, no string built and none kept. Source of the format: the Remote-Write 1.0 specification, prometheus.io/docs/specs.
+//!
+//! Field numbers: WriteRequest {1 TimeSeries, 3 MetricMetadata}; TimeSeries {1 Label, 2 Sample, 3 Exemplar, 4 Histogram};
+//! Label {1 name, 2 value}; Sample {1 double value, 2 int64 timestamp in ms}; MetricMetadata {1 type, 2 family name, 4 help, 5 unit}.
+
+use std::ops::Range;
+
+use proto::{
+    batch::{LABELS_MAX, ROWS_MAX},
+    labels::put_str,
+    samples::Family,
+};
+use storage::SampleRows;
+
+use crate::batch_header::varint;
+
+/// Why bytes are not a write request.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteRequestError {
+    /// The protobuf is damaged.
+    #[error("protobuf: damaged at byte {0}")]
+    Damaged(usize),
+    /// A label breaks a rule.
+    #[error("series {series}: {rule}")]
+    Label {
+        /// Which series of the request, from 0.
+        series: usize,
+        /// What is wrong.
+        rule: &'static str,
+    },
+    /// Over a bound.
+    #[error("{what}: more than {max}")]
+    TooMany {
+        /// Which bound.
+        what: &'static str,
+        /// What is allowed.
+        max: usize,
+    },
+}
+
+/// The rows of one request. Reuse it: its buffers stay.
+#[derive(Default)]
+pub struct WriteRequest {
+    arena: Vec<u8>,
+    labels: Vec<Range<usize>>,
+    series: Vec<u32>,
+    timestamps_ms: Vec<i64>,
+    values: Vec<f64>,
+    families: Vec<Family>,
+    /// Native histograms in the request; they are not kept.
+    pub histograms: u64,
+}
+
+/// One field of a message.
+enum Field<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(&'a [u8]),
+    Fixed32,
+}
+
+fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
+    let key = varint(rest)?;
+    let value = match key & 7 {
+        0 => Field::Varint(varint(rest)?),
+        1 => Field::Fixed64(u64::from_le_bytes(take(rest, 8)?.try_into().ok()?)),
+        2 => {
+            let length = usize::try_from(varint(rest)?).ok()?;
+            Field::Bytes(take(rest, length)?)
+        }
+        5 => {
+            take(rest, 4)?;
+            Field::Fixed32
+        }
+        _ => return None,
+    };
+    Some((key >> 3, value))
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(taken)
+}
+
+impl WriteRequest {
+    /// Reads a request, forgetting what was read before.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), WriteRequestError> {
+        self.arena.clear();
+        self.labels.clear();
+        self.series.clear();
+        self.timestamps_ms.clear();
+        self.values.clear();
+        self.families.clear();
+        self.histograms = 0;
+        let mut pairs = Vec::with_capacity(32);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let at = bytes.len() - rest.len();
+            let damaged = WriteRequestError::Damaged(at);
+            match field(&mut rest) {
+                Some((1, Field::Bytes(series))) => self.read_series(series, &mut pairs, at)?,
+                Some((3, Field::Bytes(metadata))) => {
+                    self.families.extend(read_family(metadata).ok_or(damaged)?);
+                }
+                Some(_) => {}
+                None => return Err(damaged),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_series<'a>(
+        &mut self,
+        mut rest: &'a [u8],
+        pairs: &mut Vec<(&'a str, &'a str)>,
+        at: usize,
+    ) -> Result<(), WriteRequestError> {
+        let index = self.labels.len();
+        pairs.clear();
+        while !rest.is_empty() {
+            match field(&mut rest).ok_or(WriteRequestError::Damaged(at))? {
+                (1, Field::Bytes(label)) => {
+                    let wrong = |rule| WriteRequestError::Label { series: index, rule };
+                    let pair = read_label(label).ok_or(wrong("a label is damaged or not UTF-8"))?;
+                    if pair.0.is_empty() {
+                        return Err(wrong("a label has no name"));
+                    }
+                    if pairs.len() >= LABELS_MAX {
+                        return Err(WriteRequestError::TooMany { what: "labels of one series", max: LABELS_MAX });
+                    }
+                    pairs.push(pair);
+                }
+                (2, Field::Bytes(sample)) => {
+                    if self.values.len() >= ROWS_MAX {
+                        return Err(WriteRequestError::TooMany { what: "samples of one request", max: ROWS_MAX });
+                    }
+                    let (timestamp_ms, value) = read_sample(sample).ok_or(WriteRequestError::Damaged(at))?;
+                    self.series.push(index as u32);
+                    self.timestamps_ms.push(timestamp_ms);
+                    self.values.push(value);
+                }
+                (4, Field::Bytes(_)) => self.histograms += 1,
+                _ => {}
+            }
+        }
+        if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
+            pairs.sort_unstable();
+            if pairs.windows(2).any(|w| w[0].0 == w[1].0) {
+                return Err(WriteRequestError::Label { series: index, rule: "a label is there twice" });
+            }
+        }
+        let start = self.arena.len();
+        for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+            put_str(&mut self.arena, name);
+            put_str(&mut self.arena, value);
+        }
+        if self.arena.len() == start {
+            return Err(WriteRequestError::Label { series: index, rule: "it has no labels" });
+        }
+        self.labels.push(start..self.arena.len());
+        Ok(())
+    }
+
+    /// How many samples.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The canonical label bytes of each series.
+    pub fn labels(&self) -> Vec<&[u8]> {
+        self.labels.iter().map(|range| &self.arena[range.clone()]).collect()
+    }
+
+    /// The rows, borrowed; `labels` is what [`WriteRequest::labels`] gave.
+    pub fn rows<'a>(&'a self, labels: &'a [&'a [u8]]) -> SampleRows<'a> {
+        SampleRows {
+            labels,
+            series: &self.series,
+            timestamps_ms: &self.timestamps_ms,
+            values: &self.values,
+            families: &self.families,
+        }
+    }
+}
+
+fn read_label(mut rest: &[u8]) -> Option<(&str, &str)> {
+    let (mut name, mut value) = ("", "");
+    while !rest.is_empty() {
+        match field(&mut rest)? {
+            (1, Field::Bytes(bytes)) => name = std::str::from_utf8(bytes).ok()?,
+            (2, Field::Bytes(bytes)) => value = std::str::from_utf8(bytes).ok()?,
+            _ => {}
+        }
+    }
+    Some((name, value))
+}
+
+fn read_sample(mut rest: &[u8]) -> Option<(i64, f64)> {
+    let (mut timestamp_ms, mut value) = (0, 0.0);
+    while !rest.is_empty() {
+        match field(&mut rest)? {
+            (1, Field::Fixed64(bits)) => value = f64::from_bits(bits),
+            (2, Field::Varint(ms)) => timestamp_ms = ms as i64, // int64: two's complement
+            _ => {}
+        }
+    }
+    Some((timestamp_ms, value))
+}
+
+/// `Some(None)`: metadata without a name says nothing.
+fn read_family(mut rest: &[u8]) -> Option<Option<Family>> {
+    const KINDS: [&str; 8] =
+        ["unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"];
+    let mut family = Family { name: String::new(), kind: KINDS[0].into(), help: String::new(), unit: String::new() };
+    while !rest.is_empty() {
+        let (number, value) = field(&mut rest)?;
+        match (number, value) {
+            (1, Field::Varint(kind)) => family.kind = KINDS.get(kind as usize).copied().unwrap_or(KINDS[0]).into(),
+            (2, Field::Bytes(text)) => family.name = std::str::from_utf8(text).ok()?.into(),
+            (4, Field::Bytes(text)) => family.help = std::str::from_utf8(text).ok()?.into(),
+            (5, Field::Bytes(text)) => family.unit = std::str::from_utf8(text).ok()?.into(),
+            _ => {}
+        }
+    }
+    Some((!family.name.is_empty()).then_some(family))
+}
+
+#[cfg(test)]
+#[path = "remote_write/tests.rs"]
+mod tests;
