@@ -1,0 +1,42 @@
+// The language in use and the words in it. Changing it draws the pages anew.
+import type { Said } from "./api";
+import { WORDS, type Lang, type Word } from "./words";
+
+/** The language of the browser, as far as we have it. */
+export function browserLang(languages: readonly string[]): Lang {
+  const first = languages.find((l) => /^(zh|en)/i.test(l));
+  return first !== undefined && /^zh/i.test(first) ? "zh" : "en";
+}
+
+let lang: Lang = "en";
+
+export function setLang(to: Lang): void {
+  lang = to;
+}
+
+export function currentLang(): Lang {
+  return lang;
+}
+
+/** A word or sentence in the language in use, values filled in. */
+export function t(key: Word, values: Record<string, string | number> = {}): string {
+  return fill(WORDS[key][lang === "zh" ? 1 : 0], values);
+}
+
+/** Fills `{name}` places; a name without a value stays as it is. */
+export function fill(text: string, values: Record<string, string | number>): string {
+  return text.replace(/\{(\w+)\}/g, (place, name: string) => (name in values ? String(values[name]) : place));
+}
+
+/** What the server said in one or in both languages. */
+export function said(text: Said): string {
+  if (text === null || text === undefined) return "";
+  if (typeof text === "string") return text;
+  return (lang === "zh" ? text.zh : text.en) ?? text.en ?? text.zh ?? "";
+}
+
+/** An annotation in the language in use: `summary_zh` before `summary` in Chinese. */
+export function annotation(annotations: Record<string, string>, name: string): string {
+  if (lang === "zh") return annotations[`${name}_zh`] ?? annotations[name] ?? "";
+  return annotations[name] ?? annotations[`${name}_en`] ?? "";
+}

@@ -1,0 +1,296 @@
+// One alert: what it says, its likely cause and what to do, the evidence frozen with it, and every step it went through.
+import { alert as askAlert, type Alert, type Cell, type Evidence, type EvidenceStatement, type Step } from "../api";
+import { BlockingTrees } from "../blocking_view";
+import { Chart, type Mark } from "../chart";
+import { duration, grouped, number, stamp } from "../format";
+import { annotation, said, t } from "../language";
+import { lineName } from "../panels";
+import { Await, Empty, gradeOf, LevelBadge, Link, Panel, Sql } from "../parts";
+import { Plan } from "../plan_view";
+import type { SessionRow } from "../queries";
+import { momentOf, useData, useShared } from "../shell_state";
+import { stateWord } from "./alerts";
+import { LogLines } from "./logs";
+import { SessionTable } from "./sessions";
+import { Changes } from "./settings";
+
+const LINES_MAX = 10;
+
+export function AlertPage(props: { id: string }) {
+  const { range } = useShared();
+  const loaded = useData(`alert|${props.id}`, momentOf(range), (signal) => askAlert(props.id, signal));
+  if (loaded.data === undefined && loaded.error?.kind === "not_found") return <Empty>{t("alert_gone")}</Empty>;
+  return <Await of={loaded}>{(a) => <One alert={a} />}</Await>;
+}
+
+function One(props: { alert: Alert }) {
+  const a = props.alert;
+  const { nowMs } = useShared();
+  const grade = gradeOf(a);
+  const instance = a.evidence?.instance ?? a.labels["instance"] ?? null;
+  const marks: Mark[] = a.fired_at_ms === null ? [] : [{ atMs: a.fired_at_ms, grade: grade === "none" ? "notice" : grade, text: a.rule }];
+  const since = a.fired_at_ms ?? a.active_at_ms;
+  const facts: [string, string | null][] = [
+    [t("state"), stateWord(a.state)],
+    [t("value"), a.value === null ? null : number(a.value)],
+    [t("fired"), since === null ? null : stamp(since)],
+    [t("resolved"), a.resolved_at_ms === null ? null : stamp(a.resolved_at_ms)],
+    [t("duration"), since === null ? null : duration(Math.max(0, Math.round(((a.resolved_at_ms ?? nowMs) - since) / 1000) * 1000))],
+    [t("rule"), a.group],
+  ];
+  return (
+    <>
+      <div class={`page-head alert-head ${grade}`}>
+        <p class="crumbs">
+          <Link to={{ page: "alerts" }}>{t("alerts")}</Link>
+          {a.labels["instance"] !== undefined && (
+            <>
+              {" "}
+              › <Link to={{ page: "database", instance: a.labels["instance"] }}>{a.labels["instance"]}</Link>
+            </>
+          )}
+        </p>
+        <h1>
+          <LevelBadge grade={grade} quiet={a.state !== "firing"} /> {a.rule}
+        </h1>
+        <p class="lead">{annotation(a.annotations, "summary")}</p>
+        {annotation(a.annotations, "description") !== "" && <p>{annotation(a.annotations, "description")}</p>}
+        <dl class="facts">
+          {facts
+            .filter(([, v]) => v !== null && v !== "")
+            .map(([name, v]) => (
+              <div>
+                <dt>{name}</dt>
+                <dd>{v}</dd>
+              </div>
+            ))}
+        </dl>
+      </div>
+      {a.evidence ? <Proof evidence={a.evidence} instance={instance} marks={marks} /> : <Empty>{t("evidence_none")}</Empty>}
+      <div class="columns">
+        <Panel title={t("timeline")}>
+          <Timeline steps={a.timeline ?? []} />
+        </Panel>
+        <Panel title={t("labels")}>
+          <Pairs of={a.labels} />
+          {Object.keys(a.annotations).length > 0 && (
+            <>
+              <h3>{t("annotations")}</h3>
+              <Pairs of={a.annotations} />
+            </>
+          )}
+        </Panel>
+      </div>
+    </>
+  );
+}
+
+function Proof(props: { evidence: Evidence; instance: string | null; marks: Mark[] }) {
+  const { evidence: e, instance, marks } = props;
+  return (
+    <>
+      {e.findings.map((f) => (
+        <Panel title={t("cause")} class="verdict">
+          <p class="lead">{said(f.verdict)}</p>
+          {f.reasons.length > 0 && (
+            <>
+              <h3>{t("reasons")}</h3>
+              <ul>
+                {f.reasons.map((r) => (
+                  <li>{said(r)}</li>
+                ))}
+              </ul>
+            </>
+          )}
+          {(Array.isArray(f.advice) ? f.advice : [f.advice]).some((x) => said(x) !== "") && (
+            <>
+              <h3>{t("advice")}</h3>
+              <ul>
+                {(Array.isArray(f.advice) ? f.advice : [f.advice]).map((x) => (
+                  <li>{said(x)}</li>
+                ))}
+              </ul>
+            </>
+          )}
+        </Panel>
+      ))}
+      <p class="evidence-line muted">
+        {t("evidence")} {t("evidence_at", { time: stamp(e.collected_at_ms) })} · {t("window")} {stamp(e.window.from_ms)} – {stamp(e.window.to_ms)}
+      </p>
+      {e.blocking.length > 0 && (
+        <Panel title={t("blocking_tree")}>
+          <BlockingTrees trees={e.blocking} instance={instance} />
+        </Panel>
+      )}
+      {e.statements.length > 0 && (
+        <Panel title={t("top_statements")}>
+          <ul class="evidence-statements">
+            {e.statements.map((s) => (
+              <Statement of={s} instance={instance} />
+            ))}
+          </ul>
+        </Panel>
+      )}
+      {e.series.length > 0 && (
+        <>
+          <h2 class="section">{t("series_around")}</h2>
+          <div class="chart-grid">
+            {e.series.map((s) => (
+              <SeriesChart of={s} marks={marks} />
+            ))}
+          </div>
+        </>
+      )}
+      {e.changes.length > 0 && (
+        <Panel title={t("changes")}>
+          <Changes rows={e.changes} />
+        </Panel>
+      )}
+      {e.logs.length > 0 && (
+        <Panel title={t("log_lines")}>
+          <LogLines lines={e.logs} instance={instance} />
+        </Panel>
+      )}
+      {e.sessions.length > 0 && (
+        <Panel title={t("sessions")}>
+          <SessionTable rows={e.sessions.map(sessionOf)} instance={instance} />
+        </Panel>
+      )}
+      {e.errors.length > 0 && (
+        <Panel title={t("evidence_errors")}>
+          <ul class="lines">
+            {e.errors.map((x) => (
+              <li>{typeof x === "string" ? x : JSON.stringify(x)}</li>
+            ))}
+          </ul>
+        </Panel>
+      )}
+    </>
+  );
+}
+
+/** A session of evidence with every column a table row needs; `blocked_by` may come as a list or as its text. */
+function sessionOf(row: Record<string, Cell>): SessionRow {
+  const by = row["blocked_by"] as unknown;
+  const full: Record<string, unknown> = {};
+  for (const name of ["database", "user", "application", "client", "backend", "state", "wait_class", "wait", "fingerprint", "text", "query_ms", "transaction_ms", "lock_mode", "lock_object"]) {
+    full[name] = row[name] ?? null;
+  }
+  return { ...full, pid: Number(row["pid"] ?? 0), blocked_by: Array.isArray(by) ? JSON.stringify(by) : (by ?? null) } as SessionRow;
+}
+
+function Statement(props: { of: EvidenceStatement; instance: string | null }) {
+  const s = props.of;
+  const text = s.text === null ? <code>{s.fingerprint}</code> : <Sql text={s.text} />;
+  const slower = s.change_ratio !== null && s.change_ratio >= 1.5;
+  return (
+    <li>
+      <div class="statement">
+        {props.instance === null ? (
+          text
+        ) : (
+          <Link to={{ page: "statement", instance: props.instance, fingerprint: s.fingerprint }} title={t("statement_open")} class="statement-link">
+            {text}
+          </Link>
+        )}
+      </div>
+      <dl class="facts">
+        <div>
+          <dt>{t("calls")}</dt>
+          <dd>
+            {s.before !== null && <span class="muted">{grouped(s.before.calls)} → </span>}
+            {grouped(s.calls)}
+          </dd>
+        </div>
+        <div>
+          <dt>{t("mean")}</dt>
+          <dd class={slower ? "bad" : ""}>
+            {s.before !== null && <span class="muted">{number(s.before.mean_ms, "ms")} → </span>}
+            {number(s.mean_ms, "ms")}
+            {s.change_ratio !== null && Math.abs(s.change_ratio - 1) >= 0.05 && <b> ×{number(s.change_ratio)}</b>}
+          </dd>
+        </div>
+        <div>
+          <dt>{t("total")}</dt>
+          <dd>{number(s.total_ms, "ms")}</dd>
+        </div>
+        <div>
+          <dt>{t("rows")}</dt>
+          <dd>{number(s.rows)}</dd>
+        </div>
+        {s.blocks_read !== null && (
+          <div>
+            <dt>{t("blocks_read")}</dt>
+            <dd>{number(s.blocks_read)}</dd>
+          </div>
+        )}
+        <div>
+          <dt>{t("database")}</dt>
+          <dd>{[s.database, s.user].filter((x) => x !== null && x !== "").join(" · ") || "–"}</dd>
+        </div>
+      </dl>
+      {s.plan !== null && (
+        <details open={s.plan.changed}>
+          <summary>
+            {t("plan")} {s.plan.changed && <span class="tag warning">{t("plan_changed")}</span>} <span class="muted">{s.plan.summary}</span>
+          </summary>
+          <Plan plan={s.plan.plan} />
+        </details>
+      )}
+    </li>
+  );
+}
+
+/** A series of evidence: its own times, as they were stored. */
+function SeriesChart(props: { of: Evidence["series"][number]; marks: Mark[] }) {
+  const s = props.of;
+  const times = [...new Set(s.result.flatMap((r) => r.values.map(([ms]) => ms)))].sort((a, b) => a - b);
+  const labels = [...new Set(s.result.flatMap((r) => Object.keys(r.labels)))].filter((name) => name !== "__name__" && new Set(s.result.map((r) => r.labels[name])).size > 1);
+  const series = s.result.slice(0, LINES_MAX).map((r) => {
+    const known = new Map(r.values);
+    const pattern = labels.length > 0 ? labels.map((l) => `{${l}}`).join(" ") : "{__name__}";
+    const name = lineName(pattern, r.labels);
+    return { name: name === "–" ? t("value") : name, values: times.map((ms) => known.get(ms) ?? null) };
+  });
+  const title = said(s.title) || s.query;
+  return (
+    <Panel title={<span title={s.query}>{title}</span>} class="chart-panel">
+      {times.length === 0 ? (
+        <Empty>{t("no_data")}</Empty>
+      ) : (
+        <Chart title={title} unit="count" times={times.map((ms) => ms / 1000)} series={series} marks={props.marks} />
+      )}
+      {s.result.length > LINES_MAX && <p class="muted">{t("series_more", { n: s.result.length, shown: LINES_MAX })}</p>}
+    </Panel>
+  );
+}
+
+function Timeline(props: { steps: Step[] }) {
+  if (props.steps.length === 0) return <Empty>{t("no_data")}</Empty>;
+  return (
+    <ol class="timeline">
+      {props.steps.map((s) => (
+        <li class={s.event}>
+          <time dateTime={new Date(s.ts_ms).toISOString()}>{stamp(s.ts_ms)}</time>
+          <span>
+            <b>{s.event}</b> {s.level !== null && s.level !== "" && <span class="tag">{s.level}</span>} {s.value !== null && <span class="muted">{number(s.value)}</span>} {s.receiver !== null && s.receiver !== "" && <span>→ {s.receiver}</span>}{" "}
+            {s.reason !== null && <span class="muted">{s.reason}</span>}
+          </span>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function Pairs(props: { of: Record<string, string> }) {
+  return (
+    <dl class="pairs">
+      {Object.entries(props.of).map(([name, value]) => (
+        <div>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

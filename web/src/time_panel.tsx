@@ -1,0 +1,63 @@
+// One chart of a list of panels: asks its queries over the shared range and draws them, or says that there is nothing.
+import { useEffect } from "preact/hooks";
+import { range as askRange, type Line } from "./api";
+import { Chart, type Mark, type Series, type Stretch } from "./chart";
+import { currentLang } from "./language";
+import { Await, Panel } from "./parts";
+import { fillQuery, lineName, type Ask, type PanelSpec } from "./panels";
+import { grid, rateWindow } from "./range";
+import { momentOf, useData, useShared } from "./shell_state";
+
+const LINES_MAX = 12;
+
+/** The title of a panel in the language in use. */
+export function panelTitle(spec: PanelSpec): string {
+  return spec.title[currentLang() === "zh" ? 1 : 0];
+}
+
+/** Lines of an ask: those of the first of its queries that answers. */
+async function linesOf(ask: Ask, fill: (query: string) => string, one: (query: string) => Promise<Line[]>): Promise<Series[]> {
+  for (const query of ask.queries) {
+    const lines = await one(fill(query));
+    if (lines.some((l) => l.values.some((v) => v !== null))) {
+      return lines.map((l) => ({ name: lineName(ask.name, l.labels), values: l.values, ...(ask.limit ? { limit: true } : {}) }));
+    }
+  }
+  return [];
+}
+
+/** Line names are unique, so that the second of two equal ones (two spellings of one thing) is left out. */
+function distinct(series: Series[]): Series[] {
+  const seen = new Set<string>();
+  return series.filter((s) => !seen.has(s.name) && seen.add(s.name)).slice(0, LINES_MAX);
+}
+
+export function TimePanel(props: {
+  spec: PanelSpec;
+  instance: string;
+  host: string;
+  marks: Mark[];
+  gaps: Stretch[];
+  /** Told whether there is anything to draw; a panel without data hides itself. */
+  found: (key: string, any: boolean) => void;
+}) {
+  const { range, step } = useShared();
+  const { spec, instance, host, found } = props;
+  const loaded = useData(`${spec.key}|${instance}|${host}`, momentOf(range), async (signal) => {
+    const fill = (query: string) => fillQuery(query, instance, host, rateWindow(step));
+    const parts = await Promise.all(spec.asks.map((a) => linesOf(a, fill, (query) => askRange(query, range, step, signal))));
+    return { times: grid(range, step), series: distinct(parts.flat()) };
+  });
+  const any = loaded.data === undefined ? null : loaded.data.series.some((s) => !s.limit);
+  useEffect(() => {
+    if (any !== null) found(spec.key, any);
+  }, [any]);
+  if (any === false) return null;
+  return (
+    <Panel title={panelTitle(spec)} class="chart-panel">
+      <Await of={loaded}>
+        {(data) => <Chart title={panelTitle(spec)} unit={spec.unit} times={data.times} series={data.series} stack={spec.stack} marks={props.marks} gaps={props.gaps} />}
+      </Await>
+    </Panel>
+  );
+}
