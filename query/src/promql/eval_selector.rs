@@ -1,0 +1,165 @@
+//! Instant selectors: for each step the latest sample within the lookback, or none if the series had ended.
+
+use super::QueryError;
+use super::ast::{Edges, Selector};
+use super::eval::{Evaluator, Sink};
+use super::selection::{at_time, offset_ms};
+use super::source::SeriesSamples;
+use super::value::{ABSENT, Series, Steps, is_absent};
+
+/// What to take from the sample that is found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Take {
+    /// Its value.
+    Value,
+    /// Its time, in seconds.
+    Time,
+}
+
+impl Evaluator<'_> {
+    pub(super) fn stream_selector(&self, selector: &Selector, steps: &Steps, sink: Sink<'_>) -> Result<(), QueryError> {
+        self.stream_samples(selector, steps, Take::Value, sink)
+    }
+
+    /// The series of a selector; with [`Take::Time`] their values are the samples' times.
+    pub(super) fn stream_samples(
+        &self,
+        selector: &Selector,
+        steps: &Steps,
+        take: Take,
+        sink: Sink<'_>,
+    ) -> Result<(), QueryError> {
+        let offset = offset_ms(selector.offset.as_ref(), &self.times)?;
+        let fixed = at_time(selector.at, &self.times);
+        let data = self.data.of(selector);
+        let lookback = self.options.lookback_ms;
+        let at = |i: usize| fixed.unwrap_or_else(|| steps.time(i)) - offset;
+        self.over_series(
+            &data,
+            steps,
+            |samples| {
+                if selector.edges == Edges::Smoothed {
+                    return self.smoothed(samples, steps.count, at);
+                }
+                Ok(latest(samples, steps.count, at, lookback, take))
+            },
+            sink,
+        )
+    }
+
+    /// Interpolated values; series with histograms are refused.
+    fn smoothed(
+        &self,
+        samples: &SeriesSamples,
+        steps: usize,
+        at: impl Fn(usize) -> i64,
+    ) -> Result<Option<Series>, QueryError> {
+        let lookback = self.options.lookback_ms;
+        let clean = super::window::Samples::new(samples, false);
+        let mut slider = super::window::Slider::new(&clean);
+        let mut out = Series::absent(samples.labels.clone(), steps);
+        let mut any = false;
+        for i in 0..steps {
+            let t = at(i);
+            let window = slider.window(t - lookback, t + lookback, t);
+            if !window.histograms.is_empty() {
+                return Err(no_histograms());
+            }
+            if let Some(v) = super::edges::smoothed_value(window.times, window.values, t) {
+                out.floats[i] = v;
+                any = true;
+            }
+        }
+        Ok(any.then_some(out))
+    }
+
+    /// Evaluates `one` for every series, on all cores where it pays, and hands the results on in order.
+    pub(super) fn over_series(
+        &self,
+        data: &[SeriesSamples],
+        steps: &Steps,
+        one: impl Fn(&SeriesSamples) -> Result<Option<Series>, QueryError> + Sync,
+        sink: Sink<'_>,
+    ) -> Result<(), QueryError> {
+        /// Fewest points (series times steps, and samples) a further thread is worth.
+        const POINTS_PER_THREAD: usize = 1 << 17;
+        /// Series one thread takes before results are handed on.
+        const SERIES_PER_TURN: usize = 256;
+        let points = data.len().saturating_mul(steps.count) + data.iter().map(SeriesSamples::len).sum::<usize>();
+        let threads = (points / POINTS_PER_THREAD).min(self.options.threads_max).max(1);
+        if threads == 1 {
+            for series in data {
+                self.budget.tick()?;
+                if let Some(out) = one(series)? {
+                    sink(out)?;
+                }
+            }
+            return Ok(());
+        }
+        for turn in data.chunks(SERIES_PER_TURN * threads) {
+            self.budget.check_stop()?;
+            let share = turn.len().div_ceil(threads);
+            let one = &one;
+            let results: Vec<Result<Vec<Series>, QueryError>> = std::thread::scope(|scope| {
+                let work = |part: &[SeriesSamples]| -> Result<Vec<Series>, QueryError> {
+                    part.iter().filter_map(|s| one(s).transpose()).collect()
+                };
+                let handles: Vec<_> = turn.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
+                let lost = || Err(QueryError::Execution("evaluation thread failed".into()));
+                handles.into_iter().map(|h| h.join().unwrap_or_else(|_| lost())).collect()
+            });
+            for part in results {
+                part?.into_iter().try_for_each(&mut *sink)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn no_histograms() -> QueryError {
+    QueryError::Execution("smoothed and anchored modifiers do not work with native histograms".into())
+}
+
+/// The latest sample at each step.
+fn latest(
+    samples: &SeriesSamples,
+    steps: usize,
+    at: impl Fn(usize) -> i64,
+    lookback: i64,
+    take: Take,
+) -> Option<Series> {
+    let (times, values, histograms) = (&samples.timestamps, &samples.values, &samples.histograms);
+    let mut out = Series::absent(samples.labels.clone(), steps);
+    let (mut f, mut h, mut any) = (0, 0, false);
+    for i in 0..steps {
+        let t = at(i);
+        let oldest = t - lookback;
+        while f < times.len() && times[f] <= t {
+            f += 1;
+        }
+        while h < histograms.len() && histograms[h].0 <= t {
+            h += 1;
+        }
+        let float = f.checked_sub(1).map(|f| times[f]).filter(|t| *t > oldest);
+        let histogram = h.checked_sub(1).map(|h| histograms[h].0).filter(|t| *t > oldest);
+        if histogram.is_some() && histogram > float {
+            let (time, value) = &histograms[h - 1];
+            if !value.is_stale() {
+                any = true;
+                match take {
+                    Take::Value => out.set_histogram(i, value.clone()),
+                    Take::Time => out.floats[i] = *time as f64 / 1000.0,
+                }
+            }
+        } else if let Some(time) = float {
+            let value = values[f - 1];
+            if !is_absent(value) {
+                any = true;
+                out.floats[i] = if take == Take::Time { time as f64 / 1000.0 } else { value };
+            }
+        } else {
+            out.floats[i] = ABSENT;
+        }
+    }
+    any.then_some(out)
+}

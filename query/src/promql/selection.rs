@@ -1,0 +1,214 @@
+//! Before evaluation: which selectors a query has, what time each needs, and the samples for all of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::ast::{At, DurationExpr, Edges, Expr, Selector};
+use super::budget::Budget;
+use super::durations::QueryTimes;
+use super::histogram::ResetHint;
+use super::source::{Selection, SeriesSamples, Source, SourceError};
+use super::value::Steps;
+use super::{Options, QueryError};
+
+/// The samples of every selector, found by where the selector begins in the text.
+#[derive(Default)]
+pub(super) struct SelectedData {
+    by_start: HashMap<usize, Arc<Vec<SeriesSamples>>>,
+}
+
+impl SelectedData {
+    pub(super) fn of(&self, selector: &Selector) -> Arc<Vec<SeriesSamples>> {
+        self.by_start.get(&selector.span.start).cloned().unwrap_or_default()
+    }
+}
+
+/// One selector's need.
+struct Need {
+    /// Where the selector begins in the text.
+    key: usize,
+    selection: Selection,
+    /// Whether only count and sum matter, see [`detect_resets`].
+    stats_only: bool,
+}
+
+/// The walk's state on the way down.
+#[derive(Clone, Copy)]
+struct Context {
+    /// First and last evaluation time at this level.
+    start_ms: i64,
+    end_ms: i64,
+    step_ms: i64,
+    function: &'static str,
+    stats_only: bool,
+}
+
+/// Where `at` puts the evaluation time; `None` leaves it.
+pub(super) fn at_time(at: Option<At>, times: &QueryTimes) -> Option<i64> {
+    at.map(|at| match at {
+        At::Time(ms) => ms,
+        At::Start => times.start_ms,
+        At::End => times.end_ms,
+    })
+}
+
+pub(super) fn offset_ms(offset: Option<&DurationExpr>, times: &QueryTimes) -> Result<i64, QueryError> {
+    Ok(offset.map_or(Ok(0), |o| o.to_ms(times))?)
+}
+
+/// The steps of a subquery whose windows end at `first_end..=last_end`: multiples of its step, left-open.
+pub(super) fn subquery_steps(
+    first_end: i64,
+    last_end: i64,
+    range_ms: i64,
+    step_ms: i64,
+    budget: &Budget<'_>,
+) -> Result<Steps, QueryError> {
+    let open = first_end.saturating_sub(range_ms);
+    let start = open.div_euclid(step_ms).saturating_add(1).saturating_mul(step_ms);
+    let count = if last_end < start { 0 } else { (last_end - start) / step_ms + 1 };
+    Ok(Steps { start_ms: start, step_ms, count: budget.check_steps(count)? })
+}
+
+/// Loads what `expr` needs.
+pub(super) async fn load(
+    source: &dyn Source,
+    expr: &Expr,
+    times: &QueryTimes,
+    options: &Options,
+    budget: &Budget<'_>,
+) -> Result<SelectedData, QueryError> {
+    let mut needs = Vec::new();
+    let root = Context {
+        start_ms: times.start_ms,
+        end_ms: times.end_ms,
+        step_ms: times.step_ms,
+        function: "",
+        stats_only: false,
+    };
+    gather(expr, root, times, options, budget, &mut needs)?;
+    let mut data = SelectedData::default();
+    let mut done: Vec<(Selection, Arc<Vec<SeriesSamples>>)> = Vec::new();
+    for need in needs {
+        budget.check_stop()?;
+        let mut selection = need.selection;
+        let same = done.iter().find(|(s, _)| {
+            s.matchers == selection.matchers && s.start_ms == selection.start_ms && s.end_ms == selection.end_ms
+        });
+        let series = match same {
+            Some((_, series)) => series.clone(),
+            None => {
+                (selection.series_max, selection.samples_max) = (budget.series_left(), budget.samples_left());
+                let series = source.select(&selection).await.map_err(|e| match e {
+                    SourceError::Stopped => budget.check_stop().err().unwrap_or(QueryError::Source(e)),
+                    SourceError::TooManySamples => QueryError::TooManySamples,
+                    SourceError::TooManySeries(most) => QueryError::TooManySeries(most),
+                    e @ SourceError::Failed(_) => QueryError::Source(e),
+                })?;
+                budget.loaded(series.len(), series.iter().map(SeriesSamples::len).sum())?;
+                let series = Arc::new(series);
+                done.push((selection, series.clone()));
+                series
+            }
+        };
+        let has_histograms = series.iter().any(|s| !s.histograms.is_empty());
+        let series = if need.stats_only && has_histograms { Arc::new(detect_resets(&series)) } else { series };
+        data.by_start.insert(need.key, series);
+    }
+    Ok(data)
+}
+
+fn gather(
+    expr: &Expr,
+    context: Context,
+    times: &QueryTimes,
+    options: &Options,
+    budget: &Budget<'_>,
+    needs: &mut Vec<Need>,
+) -> Result<(), QueryError> {
+    let lookback = options.lookback_ms;
+    let mut push = |selector: &Selector, range_ms: i64| -> Result<(), QueryError> {
+        let offset = offset_ms(selector.offset.as_ref(), times)?;
+        let fixed = at_time(selector.at, times);
+        let (start, end) = (fixed.unwrap_or(context.start_ms) - offset, fixed.unwrap_or(context.end_ms) - offset);
+        let before = if range_ms == 0 { lookback } else { range_ms };
+        let (mut left, mut right) = (before, 0);
+        match selector.edges {
+            Edges::Inside => {}
+            Edges::Anchored => left += lookback,
+            Edges::Smoothed => (left, right) = (if range_ms == 0 { lookback } else { range_ms + lookback }, lookback),
+        }
+        let selection = Selection {
+            matchers: selector.matchers.clone(),
+            start_ms: start.saturating_sub(left).saturating_add(1),
+            end_ms: end.saturating_add(right),
+            step_ms: context.step_ms,
+            range_ms,
+            function: context.function,
+            series_max: 0,
+            samples_max: 0,
+        };
+        needs.push(Need { key: selector.span.start, selection, stats_only: context.stats_only });
+        Ok(())
+    };
+    match expr {
+        Expr::Selector(selector) => push(selector, 0),
+        Expr::Matrix(matrix) => push(&matrix.selector, matrix.range.to_positive_ms(times)?),
+        Expr::Subquery(sub) => {
+            let fixed = at_time(sub.at, times);
+            let offset = offset_ms(sub.offset.as_ref(), times)?;
+            let range = sub.range.to_positive_ms(times)?;
+            let step = sub.step.as_ref().map_or(Ok(options.subquery_step_ms), |s| s.to_positive_ms(times))?;
+            let (first, last) = (fixed.unwrap_or(context.start_ms) - offset, fixed.unwrap_or(context.end_ms) - offset);
+            let steps = subquery_steps(first, last, range, step, budget)?;
+            if steps.count == 0 {
+                return Ok(());
+            }
+            let inner = Context {
+                start_ms: steps.start_ms,
+                end_ms: steps.end_ms(),
+                step_ms: step,
+                stats_only: false,
+                ..context
+            };
+            gather(&sub.expr, inner, times, options, budget, needs)
+        }
+        Expr::Call(call) => {
+            let stats_only = match call.function.name {
+                "histogram_count" | "histogram_sum" | "histogram_avg" => true,
+                "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => false,
+                "histogram_stddev" | "histogram_stdvar" => false,
+                _ => context.stats_only,
+            };
+            let inner = Context { function: call.function.name, stats_only, ..context };
+            if call.function.name == "info" {
+                // The second argument is no vector: it says which info series to load.
+                push(&super::info::data_selector(call), 0)?;
+                return gather(&call.args[0], inner, times, options, budget, needs);
+            }
+            call.args.iter().try_for_each(|arg| gather(arg, inner, times, options, budget, needs))
+        }
+        other => {
+            let stats_only = context.stats_only && !matches!(other, Expr::Binary(_));
+            let inner = Context { stats_only, ..context };
+            other.children().into_iter().try_for_each(|child| gather(child, inner, times, options, budget, needs))
+        }
+    }
+}
+
+/// Where only count and sum of histograms are asked for, Prometheus finds counter resets while it reads, and so knows of
+/// resets it otherwise would not; results carry the same knowledge here.
+fn detect_resets(series: &[SeriesSamples]) -> Vec<SeriesSamples> {
+    let known = |series: &SeriesSamples| {
+        let mut out = series.clone();
+        for i in 1..out.histograms.len() {
+            let (now, before) = (&series.histograms[i].1, &series.histograms[i - 1].1);
+            if now.hint == ResetHint::Unknown && !now.is_stale() && !before.is_stale() {
+                let hint = if now.is_reset_after(before) { ResetHint::Reset } else { ResetHint::NotReset };
+                out.histograms[i].1 = Arc::new((**now).clone().with_hint(hint));
+            }
+        }
+        out
+    };
+    series.iter().map(known).collect()
+}
