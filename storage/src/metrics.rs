@@ -9,15 +9,54 @@
 //!
 //! Duplicates: of several samples of one series with one timestamp the one appended last is the answer. Order of
 //! appending is the order within an epoch, then of epochs, then of parts by `sequence`; parts are older than every epoch.
+//!
+//! Reading order: `head` (with `head_stream`, `index`) · `chunk` (with `statistics`, `times` and `values`: the lists of
+//! codecs, one file each, `decimal`, `codec`, `varint`) · `part_schema`, `part_write`, `part_merge` (with `labels_text`) ·
+//! `part` (with `part_index`, `cache`) · `read`, `select`, `view`, `flat` (questions).
 
+mod cache;
+mod chunk;
+mod codec;
+mod decimal;
+mod flat;
 mod head;
+mod head_stream;
+mod index;
+mod labels_text;
 mod part;
+mod part_index;
+mod part_merge;
+mod part_schema;
 mod part_write;
 mod read;
+mod select;
+mod statistics;
+mod times;
+mod times_delta;
+mod times_pco;
+mod times_regular;
+mod values;
+mod values_decimal_pco;
+mod values_delta;
+mod values_delta2;
+mod values_float_pco;
+mod values_raw;
+mod values_runs;
+mod varint;
 mod view;
 
+#[cfg(test)]
+mod codec_tests;
+#[cfg(test)]
+mod testdata;
+#[cfg(test)]
+mod tests;
+
+pub use cache::MetricsCache;
+pub use flat::flat_schema;
 pub use head::{HeadEpoch, HeadWriter, MetricsHead, SeriesId};
-pub use part::{MetricsCache, MetricsPart, PartInfo};
-pub use part_write::{EncodedPart, MergedPart, PartError, merge_parts, write_parts};
+pub use part::{MetricsPart, PartInfo};
+pub use part_merge::{MergedPart, merge_parts};
+pub use part_write::{DAY_MS, EncodedPart, PartError, write_parts};
 pub use read::{ReadError, SeriesQuery, SeriesSamples};
 pub use view::MetricsView;

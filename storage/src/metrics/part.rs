@@ -1,8 +1,38 @@
-//! One immutable Parquet file of chunks.
+//! One immutable Parquet file of chunks: its footer, its row groups' indexes, its chunks, each read when needed.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use object_store::{ObjectStore, path::Path};
+use arrow::array::{Array, BinaryArray, Float64Array, RecordBatch};
+use bytes::Bytes;
+use futures::{FutureExt, TryStreamExt, future::BoxFuture};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use parquet::{
+    arrow::{
+        ParquetRecordBatchStreamBuilder, ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection},
+        async_reader::AsyncFileReader,
+    },
+    errors::ParquetError,
+    file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+    file::statistics::Statistics,
+};
+
+use proto::Labels;
+
+use super::{
+    MetricsCache, ReadError,
+    cache::{Key, Piece},
+    chunk::{Chunk, ChunkBody, ChunkValues},
+    part_index::{self, GroupIndex},
+    part_schema::{self, column},
+    statistics,
+};
+use crate::matcher::Matcher;
+
+/// Read at once from the end of a file: footer and page offsets of small parts come with one request.
+const FOOTER_GUESS_BYTES: usize = 64 << 10;
+/// A cached footer's size as a multiple of its bytes in the file.
+const FOOTER_MEMORY_FACTOR: usize = 4;
 
 /// What the manifest knows of a part.
 #[derive(Clone, Debug)]
@@ -19,27 +49,267 @@ pub struct PartInfo {
     pub max_ts_ms: i64,
 }
 
-/// Footers and row group indexes of parts, bounded in bytes, shared by all parts of a store.
-pub struct MetricsCache;
-
-impl MetricsCache {
-    /// A cache that holds at most `bytes_max`.
-    pub fn new(_bytes_max: usize) -> Arc<MetricsCache> {
-        todo!()
-    }
-}
-
 /// A part that can be read. Opening costs nothing; its footer is read when first needed.
-pub struct MetricsPart;
+pub struct MetricsPart {
+    store: Arc<dyn ObjectStore>,
+    info: PartInfo,
+    cache: Arc<MetricsCache>,
+}
 
 impl MetricsPart {
     /// Names a part.
-    pub fn open(_store: Arc<dyn ObjectStore>, _info: PartInfo, _cache: Arc<MetricsCache>) -> MetricsPart {
-        todo!()
+    pub fn open(store: Arc<dyn ObjectStore>, info: PartInfo, cache: Arc<MetricsCache>) -> MetricsPart {
+        MetricsPart { store, info, cache }
     }
 
     /// What the manifest knows of it.
     pub fn info(&self) -> &PartInfo {
-        todo!()
+        &self.info
+    }
+
+    pub(crate) fn object_store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    pub(crate) fn overlaps(&self, min_ts: i64, max_ts: i64) -> bool {
+        self.info.min_ts_ms <= max_ts && self.info.max_ts_ms >= min_ts
+    }
+
+    /// The footer, from the cache or the file.
+    pub(crate) async fn footer(&self) -> Result<ArrowReaderMetadata, ReadError> {
+        let key = Key::Footer(self.info.path.clone());
+        if let Some(Piece::Footer(footer)) = self.cache.get(&key) {
+            return Ok(footer);
+        }
+        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
+        let metadata = ArrowReaderMetadata::load_async(&mut self.file(), options).await;
+        let footer = metadata.map_err(|e| self.error(e))?;
+        let format = footer.metadata().file_metadata().key_value_metadata().into_iter().flatten();
+        if !format
+            .into_iter()
+            .any(|kv| kv.key == part_schema::FORMAT_KEY && kv.value.as_deref() == Some(part_schema::FORMAT))
+        {
+            return Err(self.damaged(format!("{} is not {}", part_schema::FORMAT_KEY, part_schema::FORMAT)));
+        }
+        if *footer.schema().fields() != *part_schema::schema().fields() {
+            return Err(self.damaged("its columns are not those of its format".into()));
+        }
+        let bytes = footer.metadata().memory_size().max(1) * FOOTER_MEMORY_FACTOR;
+        self.cache.put(key, Piece::Footer(footer.clone()), bytes);
+        Ok(footer)
+    }
+
+    /// The row groups that may hold a matching series within the range, by their statistics of time and metric.
+    pub(crate) async fn groups(&self, matchers: &[Matcher], min_ts: i64, max_ts: i64) -> Result<Vec<usize>, ReadError> {
+        let footer = self.footer().await?;
+        let metadata = footer.metadata();
+        let fits = |group: &usize| {
+            let columns = metadata.row_group(*group).columns();
+            let statistics = |at: usize| columns.get(at).and_then(|c| c.statistics());
+            let newest = match statistics(column::LAST_TS) {
+                Some(Statistics::Int64(s)) => s.max_opt().copied(),
+                _ => None,
+            };
+            let oldest = match statistics(column::FIRST_TS) {
+                Some(Statistics::Int64(s)) => s.min_opt().copied(),
+                _ => None,
+            };
+            let metrics = statistics(column::METRIC).and_then(|s| s.min_bytes_opt().zip(s.max_bytes_opt()));
+            newest.is_none_or(|ts| ts >= min_ts)
+                && oldest.is_none_or(|ts| ts <= max_ts)
+                && metrics.is_none_or(|(low, high)| matchers.iter().all(|m| may_match(m, low, high)))
+        };
+        Ok((0..metadata.num_row_groups()).filter(fits).collect())
+    }
+
+    /// Whether a row group's metrics reach into those of `labels`, which are in the order of rows.
+    pub(crate) async fn may_hold(&self, group: usize, labels: &[Labels]) -> Result<bool, ReadError> {
+        let footer = self.footer().await?;
+        let statistics = footer.metadata().row_group(group).columns().get(column::METRIC).and_then(|c| c.statistics());
+        let metrics = statistics.and_then(|s| s.min_bytes_opt().zip(s.max_bytes_opt()));
+        let (Some((low, high)), Some(first), Some(last)) = (metrics, labels.first(), labels.last()) else {
+            return Ok(true);
+        };
+        Ok(low <= last.metric_name().as_bytes() && first.metric_name().as_bytes() <= high)
+    }
+
+    /// What a row group holds, from the cache or the file.
+    pub(crate) async fn index(&self, group: usize) -> Result<Arc<GroupIndex>, ReadError> {
+        let key = Key::Group(self.info.path.clone(), group);
+        if let Some(Piece::Group(index)) = self.cache.get(&key) {
+            return Ok(index);
+        }
+        let batches = self.read(group, &part_index::COLUMNS, None).await?;
+        let index = Arc::new(GroupIndex::build(&batches).map_err(|reason| self.damaged(reason.into()))?);
+        self.cache.put(key, Piece::Group(index.clone()), index.bytes());
+        Ok(index)
+    }
+
+    /// Columns of a row group, all rows or those of `rows` (ascending, disjoint).
+    async fn read(
+        &self,
+        group: usize,
+        columns: &[usize],
+        rows: Option<&[Range<usize>]>,
+    ) -> Result<Vec<RecordBatch>, ReadError> {
+        let footer = self.footer().await?;
+        let total = footer.metadata().row_group(group).num_rows().max(0) as usize;
+        let mask = ProjectionMask::leaves(footer.parquet_schema(), columns.iter().copied());
+        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.file(), footer)
+            .with_row_groups(vec![group])
+            .with_projection(mask)
+            .with_batch_size(part_schema::GROUP_ROWS_MAX);
+        if let Some(rows) = rows {
+            builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(rows.iter().cloned(), total));
+        }
+        let stream = builder.build().map_err(|e| self.error(e))?;
+        stream.try_collect().await.map_err(|e| self.error(e))
+    }
+
+    /// The bodies of these rows of a row group, in order: what a select decodes.
+    pub(crate) async fn bodies(&self, group: usize, rows: &[Range<usize>]) -> Result<Bodies, ReadError> {
+        let batches = self.read(group, &[column::FIRST, column::TIMESTAMPS, column::VALUES], Some(rows)).await?;
+        Ok(Bodies { batches })
+    }
+
+    /// All chunks of a row group, in order, with their statistics: what a merge copies or decodes.
+    pub(crate) async fn chunks(&self, group: usize, index: &GroupIndex) -> Result<Vec<Chunk>, ReadError> {
+        let columns: Vec<usize> = (column::MIN..=column::VALUES).collect();
+        let batches = self.read(group, &columns, None).await?;
+        let mut chunks = Vec::with_capacity(index.rows.len());
+        for batch in &batches {
+            let floats: Option<Vec<&Float64Array>> =
+                (0..6).map(|at| batch.column(at).as_any().downcast_ref()).collect();
+            let (timestamps, values) = (binary(batch, 6), binary(batch, 7));
+            let (Some(floats), Some(timestamps), Some(values)) = (floats, timestamps, values) else {
+                return Err(self.damaged("its columns are not those of its format".into()));
+            };
+            for at in 0..batch.num_rows() {
+                let Some(row) = index.rows.get(chunks.len()) else { break };
+                let float = |column: usize| floats[column].is_valid(at).then(|| floats[column].value(at));
+                chunks.push(Chunk {
+                    first_ts: row.first_ts,
+                    last_ts: row.last_ts,
+                    count: row.count,
+                    stale: row.stale,
+                    statistics: statistics::Statistics {
+                        min: float(0),
+                        max: float(1),
+                        sum: float(2),
+                        first: float(3),
+                        last: float(4),
+                        increase: float(5),
+                    },
+                    timestamps: Bytes::copy_from_slice(timestamps.value(at)),
+                    values: values.is_valid(at).then(|| Bytes::copy_from_slice(values.value(at))),
+                });
+            }
+        }
+        if chunks.len() != index.rows.len() {
+            return Err(self.damaged("a row group whose columns have different lengths".into()));
+        }
+        Ok(chunks)
+    }
+
+    /// The bytes are not what the format says.
+    pub(crate) fn damaged(&self, reason: String) -> ReadError {
+        ReadError::Damaged { path: self.info.path.to_string(), reason }
+    }
+
+    fn error(&self, error: ParquetError) -> ReadError {
+        match error {
+            ParquetError::External(inner) => match inner.downcast::<object_store::Error>() {
+                Ok(source) => ReadError::Unreadable { path: self.info.path.to_string(), source: *source },
+                Err(other) => self.damaged(other.to_string()),
+            },
+            other => self.damaged(other.to_string()),
+        }
+    }
+
+    fn file(&self) -> PartFile {
+        PartFile { store: self.store.clone(), path: self.info.path.clone(), size_bytes: self.info.size_bytes }
+    }
+}
+
+/// Whether a metric name between `low` and `high` may fulfil the matcher.
+fn may_match(matcher: &Matcher, low: &[u8], high: &[u8]) -> bool {
+    if matcher.name() != proto::labels::METRIC_NAME || matcher.matches_empty() {
+        return true;
+    }
+    if let Some(literals) = matcher.literals() {
+        return literals.iter().any(|l| low <= l.as_bytes() && l.as_bytes() <= high);
+    }
+    let prefix = matcher.prefix().as_bytes();
+    high >= prefix && (low <= prefix || low.starts_with(prefix))
+}
+
+fn binary(batch: &RecordBatch, column: usize) -> Option<&BinaryArray> {
+    batch.column(column).as_any().downcast_ref()
+}
+
+/// Chunk bodies as they came out of the file.
+pub(crate) struct Bodies {
+    batches: Vec<RecordBatch>,
+}
+
+impl Bodies {
+    /// Each body with its row's times and size, which stand in the index. `None`: the columns are not those of the format.
+    pub(crate) fn iter<'a>(
+        &'a self,
+        rows: impl Iterator<Item = part_index::Row> + 'a,
+    ) -> impl Iterator<Item = Option<ChunkBody<'a>>> + 'a {
+        let bodies = self.batches.iter().flat_map(|batch| {
+            let first = batch.column(0).as_any().downcast_ref::<Float64Array>();
+            let columns = first.zip(binary(batch, 1)).zip(binary(batch, 2));
+            (0..batch.num_rows()).map(move |at| {
+                let ((first, timestamps), values) = columns?;
+                let value = if values.is_valid(at) {
+                    ChunkValues::Encoded(values.value(at))
+                } else {
+                    first.is_valid(at).then(|| ChunkValues::Constant(first.value(at)))?
+                };
+                Some((timestamps.value(at), value))
+            })
+        });
+        bodies.zip(rows).map(|(body, row)| {
+            let (timestamps, values) = body?;
+            Some(ChunkBody { first_ts: row.first_ts, last_ts: row.last_ts, samples: row.samples(), timestamps, values })
+        })
+    }
+
+    /// Rows read.
+    pub(crate) fn len(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+/// The file under a part, for the Parquet reader.
+struct PartFile {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    size_bytes: u64,
+}
+
+impl AsyncFileReader for PartFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        async move { Ok(self.store.get_range(&self.path, range).await?) }.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        async move { Ok(self.store.get_ranges(&self.path, &ranges).await?) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        async move {
+            let size = self.size_bytes;
+            let reader = ParquetMetaDataReader::new()
+                .with_arrow_reader_options(options)
+                .with_prefetch_hint(Some(FOOTER_GUESS_BYTES.min(size as usize)));
+            Ok(Arc::new(reader.load_and_finish(self, size).await?))
+        }
+        .boxed()
     }
 }

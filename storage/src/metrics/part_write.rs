@@ -1,14 +1,24 @@
-//! From a sealed epoch, or from several parts, to parts.
+//! From a sealed epoch to parts: one Parquet file a UTC day.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use object_store::path::Path;
+use parquet::{arrow::ArrowWriter, errors::ParquetError};
+use proto::Labels;
 
-use super::{HeadEpoch, MetricsPart, ReadError};
+use super::{
+    HeadEpoch, ReadError,
+    chunk::{self, CHUNK_SAMPLES_MAX, Chunk},
+    labels_text,
+    part_schema::{self, RowGroupBuilder},
+};
+
+/// A UTC day.
+pub const DAY_MS: i64 = 86_400_000;
 
 /// A finished part in memory, one UTC day of one tenant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EncodedPart {
     /// Days since 1970-01-01 UTC.
     pub day: i64,
@@ -26,25 +36,6 @@ pub struct EncodedPart {
     pub bytes: Bytes,
 }
 
-/// A part that a merge has written to the object store.
-#[derive(Clone, Debug)]
-pub struct MergedPart {
-    /// Oldest timestamp, milliseconds.
-    pub min_ts_ms: i64,
-    /// Newest timestamp, milliseconds.
-    pub max_ts_ms: i64,
-    /// Samples, after duplicates were resolved.
-    pub samples: u64,
-    /// Series.
-    pub series: u64,
-    /// Rows of the file (chunks).
-    pub chunks: u64,
-    /// Size of the file, bytes.
-    pub size_bytes: u64,
-    /// Highest sequence of the inputs.
-    pub sequence: u64,
-}
-
 /// Why a part could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
@@ -53,17 +44,101 @@ pub enum PartError {
     Read(#[from] ReadError),
     /// The Parquet writer or the object store under it refused.
     #[error("part could not be written: {0}")]
-    Write(#[from] parquet::errors::ParquetError),
+    Write(#[from] ParquetError),
 }
 
 /// Encodes a sealed epoch: one file for each UTC day that has samples, ascending by day. CPU-bound: call it off the runtime.
-pub fn write_parts(_epoch: &HeadEpoch) -> Result<Vec<EncodedPart>, PartError> {
-    todo!()
+pub fn write_parts(epoch: &HeadEpoch) -> Result<Vec<EncodedPart>, PartError> {
+    let mut series = epoch.find(&[], i64::MIN, i64::MAX);
+    series.sort_unstable_by(|a, b| labels_text::order(&a.1, &b.1));
+    let mut days: BTreeMap<i64, DayWriter> = BTreeMap::new();
+    let (mut timestamps, mut values) = (Vec::new(), Vec::new());
+    for (id, labels) in series {
+        let Some(stream) = epoch.stream(id) else { continue };
+        timestamps.clear();
+        values.clear();
+        stream.read(i64::MIN, i64::MAX, &mut timestamps, &mut values);
+        if !stream.ascending() {
+            chunk::resolve(&mut timestamps, &mut values);
+        }
+        let mut start = 0;
+        for day in timestamps.chunk_by(|a, b| a.div_euclid(DAY_MS) == b.div_euclid(DAY_MS)) {
+            let number = day[0].div_euclid(DAY_MS);
+            let writer = match days.entry(number) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(DayWriter::new()?),
+            };
+            writer.add(&labels, day, &values[start..start + day.len()])?;
+            start += day.len();
+        }
+    }
+    days.into_iter().map(|(day, writer)| writer.finish(day)).collect()
 }
 
-/// Merges parts of one tenant and day into a new file at `output`, in bounded memory. The inputs must be neighbours in
-/// the order of `sequence` (no part of that tenant and day between them may be left out), else duplicates between them
-/// and it would resolve differently afterwards. Writes to the object store the inputs are in.
-pub async fn merge_parts(_inputs: &[Arc<MetricsPart>], _output: &Path) -> Result<MergedPart, PartError> {
-    todo!()
+/// What a writer of parts has counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    pub(crate) min_ts: i64,
+    pub(crate) max_ts: i64,
+    pub(crate) samples: u64,
+    pub(crate) series: u64,
+    pub(crate) chunks: u64,
+}
+
+impl Totals {
+    pub(crate) fn new() -> Totals {
+        Totals { min_ts: i64::MAX, max_ts: i64::MIN, samples: 0, series: 0, chunks: 0 }
+    }
+
+    pub(crate) fn note(&mut self, chunk: &Chunk) {
+        self.min_ts = self.min_ts.min(chunk.first_ts);
+        self.max_ts = self.max_ts.max(chunk.last_ts);
+        self.samples += chunk.samples() as u64;
+        self.chunks += 1;
+    }
+}
+
+/// The file of one day while it grows, in memory.
+struct DayWriter {
+    schema: SchemaRef,
+    writer: ArrowWriter<Vec<u8>>,
+    rows: RowGroupBuilder,
+    totals: Totals,
+}
+
+impl DayWriter {
+    fn new() -> Result<DayWriter, PartError> {
+        let schema = part_schema::schema();
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), part_schema::writer_options())?;
+        Ok(DayWriter { schema, writer, rows: RowGroupBuilder::default(), totals: Totals::new() })
+    }
+
+    fn add(&mut self, labels: &Labels, timestamps: &[i64], values: &[f64]) -> Result<(), PartError> {
+        self.totals.series += 1;
+        for (timestamps, values) in timestamps.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX)) {
+            let chunk = Chunk::encode(timestamps, values);
+            self.totals.note(&chunk);
+            self.rows.push(labels, chunk);
+            if self.rows.is_full() {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PartError> {
+        if !self.rows.is_empty() {
+            let batch = self.rows.take(&self.schema).map_err(ParquetError::from)?;
+            self.writer.write(&batch)?;
+            self.writer.flush()?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, day: i64) -> Result<EncodedPart, PartError> {
+        self.flush()?;
+        let bytes = Bytes::from(self.writer.into_inner()?);
+        let Totals { min_ts, max_ts, samples, series, chunks } = self.totals;
+        Ok(EncodedPart { day, min_ts_ms: min_ts, max_ts_ms: max_ts, samples, series, chunks, bytes })
+    }
 }

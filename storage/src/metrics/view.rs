@@ -1,12 +1,15 @@
 //! Reads over epochs of the head and parts together.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::array::RecordBatch;
 use futures::stream::BoxStream;
 use proto::Labels;
 
-use super::{HeadEpoch, MetricsPart, ReadError, SeriesQuery, SeriesSamples};
+use super::{
+    HeadEpoch, MetricsPart, ReadError, SeriesQuery, SeriesSamples, flat,
+    select::{Budget, Plan, Wanted},
+};
 use crate::matcher::Matcher;
 
 /// What one tenant's metrics were at one moment: sealed epochs that are not in parts yet, the present epoch, and parts.
@@ -19,54 +22,122 @@ pub struct MetricsView {
 }
 
 impl MetricsView {
-    /// Samples of the matching series within the range; series without any are left out. Sorted by labels.
-    pub async fn select(&self, _query: &SeriesQuery<'_>) -> Result<Vec<SeriesSamples>, ReadError> {
-        todo!()
+    /// Samples of the matching series within the range; series without any are left out. Sorted by labels. The budget of
+    /// samples counts duplicates before they are resolved.
+    pub async fn select(&self, query: &SeriesQuery<'_>) -> Result<Vec<SeriesSamples>, ReadError> {
+        let range = (query.min_ms, query.max_ms);
+        let budget = Budget { series_max: query.series_max, samples_max: query.samples_max };
+        Plan::make(self, Wanted::Matching(query.matchers), range, budget).await?.read(range, budget).await
     }
 
-    /// Matching series with a chunk or a head buffer that overlaps the range, sorted, at most `limit`.
+    /// Matching series with a chunk or a head buffer that overlaps the range, sorted, at most `limit` of them.
     pub async fn series(
         &self,
-        _matchers: &[Matcher],
-        _min_ms: i64,
-        _max_ms: i64,
-        _limit: usize,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        limit: usize,
     ) -> Result<Vec<Labels>, ReadError> {
-        todo!()
+        let mut found: BTreeSet<Labels> = BTreeSet::new();
+        self.visit(matchers, min_ms, max_ms, |labels| {
+            found.insert(labels.clone());
+            if found.len() > limit {
+                found.pop_last(); // the first of all are the answer, whatever the order of meeting them
+            }
+        })
+        .await?;
+        Ok(found.into_iter().collect())
     }
 
-    /// Names of labels of those series, sorted, at most `limit`.
+    /// Names of labels of those series, sorted, at most `limit` of them.
     pub async fn label_names(
         &self,
-        _matchers: &[Matcher],
-        _min_ms: i64,
-        _max_ms: i64,
-        _limit: usize,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        limit: usize,
     ) -> Result<Vec<String>, ReadError> {
-        todo!()
+        self.label_texts(None, matchers, min_ms, max_ms, limit).await
     }
 
-    /// Values of the label `name` of those series, sorted, at most `limit`.
+    /// Values of the label `name` of those series, sorted, at most `limit` of them.
     pub async fn label_values(
         &self,
-        _name: &str,
-        _matchers: &[Matcher],
-        _min_ms: i64,
-        _max_ms: i64,
-        _limit: usize,
+        name: &str,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        limit: usize,
     ) -> Result<Vec<String>, ReadError> {
-        todo!()
+        self.label_texts(Some(name), matchers, min_ms, max_ms, limit).await
     }
 
-    /// The flat SQL view: batches of (metric Utf8, labels Utf8 JSON, ts Timestamp(ms, UTC), value Float64), sorted by
-    /// metric, labels, ts. Samples are read a few series at a time. `series_max` bounds the plan.
+    /// The flat SQL view: batches of [`super::flat_schema`], sorted by metric, labels, ts, a few series read at a time.
+    /// More than `series_max` series are [`ReadError::TooMuch`]; samples are not bounded, as they stream.
     pub async fn scan_flat(
         &self,
-        _matchers: &[Matcher],
-        _min_ms: i64,
-        _max_ms: i64,
-        _series_max: usize,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        series_max: usize,
     ) -> Result<BoxStream<'static, Result<RecordBatch, ReadError>>, ReadError> {
-        todo!()
+        let budget = Budget { series_max, samples_max: usize::MAX };
+        let plan = Plan::make(self, Wanted::Matching(matchers), (min_ms, max_ms), budget).await?;
+        Ok(flat::scan(self.clone(), plan, (min_ms, max_ms)))
+    }
+
+    /// Names of labels (`name` is `None`) or values of one, of the matching series.
+    async fn label_texts(
+        &self,
+        name: Option<&str>,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<String>, ReadError> {
+        let mut found: BTreeSet<String> = BTreeSet::new();
+        let mut note = |text: &str| {
+            if !found.contains(text) {
+                found.insert(text.to_owned());
+            }
+        };
+        let by_postings = matchers.is_empty();
+        if by_postings {
+            self.epochs.iter().flat_map(|e| e.label_texts(name, min_ms, max_ms)).for_each(|text| note(&text));
+        }
+        let rest = MetricsView {
+            epochs: if by_postings { Vec::new() } else { self.epochs.clone() },
+            parts: self.parts.clone(),
+        };
+        rest.visit(matchers, min_ms, max_ms, |labels| match name {
+            Some(name) => labels.get(name).into_iter().for_each(&mut note),
+            None => labels.iter().for_each(|(name, _)| note(name)),
+        })
+        .await?;
+        Ok(found.into_iter().take(limit).collect())
+    }
+
+    /// Shows each matching series of each source; those of several sources are shown several times.
+    async fn visit(
+        &self,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        mut show: impl FnMut(&Labels),
+    ) -> Result<(), ReadError> {
+        if min_ms > max_ms {
+            return Ok(());
+        }
+        for part in self.parts.iter().filter(|part| part.overlaps(min_ms, max_ms)) {
+            for group in part.groups(matchers, min_ms, max_ms).await? {
+                let index = part.index(group).await?;
+                let ids = index.select(matchers).into_iter().filter(|&id| index.overlaps(id, min_ms, max_ms));
+                ids.for_each(|id| show(&index.series[id as usize]));
+            }
+        }
+        for epoch in &self.epochs {
+            epoch.find(matchers, min_ms, max_ms).iter().for_each(|(_, labels)| show(labels));
+        }
+        Ok(())
     }
 }

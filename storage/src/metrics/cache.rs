@@ -1,0 +1,111 @@
+//! Footers and row group indexes of parts, kept while memory allows.
+
+use std::{collections::HashMap, sync::Arc};
+
+use object_store::path::Path;
+use parking_lot::Mutex;
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+
+use super::part_index::GroupIndex;
+
+/// Evict down to this share (percent) of the bound at once, so that eviction's scan is seldom.
+const KEEP_PERCENT: usize = 90;
+
+/// Which piece of which part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    Footer(Path),
+    Group(Path, usize),
+}
+
+/// A cached piece.
+#[derive(Clone)]
+pub(crate) enum Piece {
+    Footer(ArrowReaderMetadata),
+    Group(Arc<GroupIndex>),
+}
+
+struct Slot {
+    piece: Piece,
+    bytes: usize,
+    used: u64,
+}
+
+#[derive(Default)]
+struct Slots {
+    slots: HashMap<Key, Slot>,
+    bytes: usize,
+    clock: u64,
+}
+
+/// Footers and row group indexes of parts, bounded in bytes, shared by all parts of a store.
+pub struct MetricsCache {
+    bytes_max: usize,
+    slots: Mutex<Slots>,
+}
+
+impl MetricsCache {
+    /// A cache that holds at most `bytes_max`; a piece larger than that is used and not kept.
+    pub fn new(bytes_max: usize) -> Arc<MetricsCache> {
+        Arc::new(MetricsCache { bytes_max, slots: Mutex::default() })
+    }
+
+    /// Bytes held now, estimated.
+    pub fn bytes(&self) -> usize {
+        self.slots.lock().bytes
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Piece> {
+        let slots = &mut *self.slots.lock();
+        slots.clock += 1;
+        let slot = slots.slots.get_mut(key)?;
+        slot.used = slots.clock;
+        Some(slot.piece.clone())
+    }
+
+    pub(crate) fn put(&self, key: Key, piece: Piece, bytes: usize) {
+        if bytes > self.bytes_max {
+            return;
+        }
+        let slots = &mut *self.slots.lock();
+        slots.clock += 1;
+        let slot = Slot { piece, bytes, used: slots.clock };
+        slots.bytes += bytes;
+        if let Some(old) = slots.slots.insert(key, slot) {
+            slots.bytes -= old.bytes;
+        }
+        if slots.bytes > self.bytes_max {
+            let keep = self.bytes_max / 100 * KEEP_PERCENT;
+            let mut by_age: Vec<(u64, Key)> = slots.slots.iter().map(|(key, slot)| (slot.used, key.clone())).collect();
+            by_age.sort_unstable_by_key(|(used, _)| *used);
+            for (_, key) in by_age {
+                if slots.bytes <= keep {
+                    break;
+                }
+                if let Some(old) = slots.slots.remove(&key) {
+                    slots.bytes -= old.bytes;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_goes_first_and_the_bound_holds() {
+        let cache = MetricsCache::new(1000);
+        let key = |i: usize| Key::Group(Path::from("part"), i);
+        for i in 0..30 {
+            cache.put(key(i), Piece::Group(Arc::new(GroupIndex::default())), 100);
+            assert!(cache.get(&key(0)).is_some(), "used all the time");
+            assert!(cache.bytes() <= 1000);
+        }
+        assert!(cache.get(&key(1)).is_none());
+        assert!(cache.get(&key(29)).is_some());
+        cache.put(key(99), Piece::Group(Arc::new(GroupIndex::default())), 1001);
+        assert!(cache.get(&key(99)).is_none());
+    }
+}

@@ -1,0 +1,163 @@
+//! A chunk: consecutive samples of one series, the row of a part.
+
+use bytes::Bytes;
+
+use super::{
+    codec::CodecError,
+    statistics::{self, Statistics},
+    times, values,
+};
+
+/// Most samples a writer puts into one chunk. More gain nothing measurable; a read within a chunk decodes all of it.
+pub(crate) const CHUNK_SAMPLES_MAX: usize = 8192;
+
+/// Two days at ten seconds must fit a few chunks, and a decoder must accept what a writer makes.
+const _: () = assert!(CHUNK_SAMPLES_MAX <= super::codec::DECODED_SAMPLES_MAX);
+
+/// The columns of a row, but the series.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Chunk {
+    pub(crate) first_ts: i64,
+    pub(crate) last_ts: i64,
+    /// Samples that are no staleness markers.
+    pub(crate) count: u32,
+    /// Staleness markers.
+    pub(crate) stale: u32,
+    /// Of a constant chunk `first` alone: the value of every sample.
+    pub(crate) statistics: Statistics,
+    pub(crate) timestamps: Bytes,
+    /// `None`: constant.
+    pub(crate) values: Option<Bytes>,
+}
+
+impl Chunk {
+    /// Encodes samples, at least one, timestamps strictly ascending.
+    pub(crate) fn encode(timestamps: &[i64], samples: &[f64]) -> Chunk {
+        debug_assert!(timestamps.len() == samples.len() && !samples.is_empty());
+        let stale = statistics::stale(samples) as u32;
+        let (statistics, encoded) = match values::constant(samples) {
+            Some(value) => (Statistics { first: Some(value), ..Statistics::default() }, None),
+            None => (statistics::of(samples), Some(Bytes::from(values::encode(samples)))),
+        };
+        Chunk {
+            first_ts: timestamps.first().copied().unwrap_or(0),
+            last_ts: timestamps.last().copied().unwrap_or(0),
+            count: samples.len() as u32 - stale,
+            stale,
+            statistics,
+            timestamps: Bytes::from(times::encode(timestamps)),
+            values: encoded,
+        }
+    }
+
+    /// All samples, staleness markers included.
+    pub(crate) fn samples(&self) -> usize {
+        self.count as usize + self.stale as usize
+    }
+
+    /// What a decoder needs.
+    pub(crate) fn body(&self) -> ChunkBody<'_> {
+        ChunkBody {
+            first_ts: self.first_ts,
+            last_ts: self.last_ts,
+            samples: self.samples(),
+            timestamps: &self.timestamps,
+            values: match &self.values {
+                Some(bytes) => ChunkValues::Encoded(bytes),
+                None => ChunkValues::Constant(self.statistics.first.unwrap_or(f64::NAN)),
+            },
+        }
+    }
+
+    /// Memory of the bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.timestamps.len() + self.values.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// A chunk's bytes, borrowed from where they were read to.
+#[derive(Clone, Copy)]
+pub(crate) struct ChunkBody<'a> {
+    pub(crate) first_ts: i64,
+    pub(crate) last_ts: i64,
+    pub(crate) samples: usize,
+    pub(crate) timestamps: &'a [u8],
+    pub(crate) values: ChunkValues<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum ChunkValues<'a> {
+    Constant(f64),
+    Encoded(&'a [u8]),
+}
+
+/// Decodes chunks one after another; keeps the last timestamps, which neighbours mostly share.
+#[derive(Default)]
+pub(crate) struct ChunkDecoder {
+    timestamps: Vec<i64>,
+    decoded_from: Option<(i64, i64, usize, Vec<u8>)>,
+    values: Vec<f64>,
+}
+
+impl ChunkDecoder {
+    /// Appends the samples within the range to the columns.
+    pub(crate) fn decode(
+        &mut self,
+        chunk: ChunkBody<'_>,
+        min_ts: i64,
+        max_ts: i64,
+        timestamps: &mut Vec<i64>,
+        samples: &mut Vec<f64>,
+    ) -> Result<(), CodecError> {
+        let fresh = match &self.decoded_from {
+            Some((first, last, n, bytes)) => {
+                (*first, *last, *n, bytes.as_slice())
+                    != (chunk.first_ts, chunk.last_ts, chunk.samples, chunk.timestamps)
+            }
+            None => true,
+        };
+        if fresh {
+            self.decoded_from = None;
+            self.timestamps.clear();
+            times::decode(chunk.timestamps, chunk.first_ts, chunk.last_ts, chunk.samples, &mut self.timestamps)?;
+            self.decoded_from = Some((chunk.first_ts, chunk.last_ts, chunk.samples, chunk.timestamps.to_vec()));
+        }
+        let start = self.timestamps.partition_point(|&ts| ts < min_ts);
+        let end = self.timestamps.partition_point(|&ts| ts <= max_ts);
+        if start >= end {
+            return Ok(());
+        }
+        match chunk.values {
+            ChunkValues::Constant(value) => samples.resize(samples.len() + (end - start), value),
+            ChunkValues::Encoded(bytes) if (start, end) == (0, chunk.samples) => {
+                values::decode(bytes, chunk.samples, samples)?;
+            }
+            ChunkValues::Encoded(bytes) => {
+                self.values.clear();
+                values::decode(bytes, chunk.samples, &mut self.values)?;
+                samples.extend_from_slice(&self.values[start..end]);
+            }
+        }
+        timestamps.extend_from_slice(&self.timestamps[start..end]);
+        Ok(())
+    }
+}
+
+/// Makes timestamps strictly ascending; of equal ones the sample that stands last stays. Cheap when nothing is to do.
+pub(crate) fn resolve(timestamps: &mut Vec<i64>, values: &mut Vec<f64>) {
+    if timestamps.windows(2).all(|pair| pair[0] < pair[1]) {
+        return;
+    }
+    let mut order: Vec<u32> = (0..timestamps.len() as u32).collect();
+    order.sort_by_key(|&i| timestamps[i as usize]); // stable: later appended stays behind
+    let mut kept: Vec<u32> = Vec::with_capacity(order.len());
+    for i in order {
+        match kept.last_mut() {
+            Some(last) if timestamps[*last as usize] == timestamps[i as usize] => *last = i,
+            _ => kept.push(i),
+        }
+    }
+    let sorted_ts = kept.iter().map(|&i| timestamps[i as usize]).collect();
+    let sorted_values = kept.iter().map(|&i| values[i as usize]).collect();
+    (*timestamps, *values) = (sorted_ts, sorted_values);
+}

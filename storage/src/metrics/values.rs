@@ -1,0 +1,72 @@
+//! The codecs of a chunk's values, chosen by size. The first byte of the bytes is the codec's tag.
+//!
+//! | tag | codec | for |
+//! |---|---|---|
+//! | – | constant (no bytes at all: the row's `first`) | four fifths of real series |
+//! | 0 | raw | nothing else helps |
+//! | 1 | decimal runs | settings, states, slow counters |
+//! | 2 | decimal delta | short chunks |
+//! | 3 | decimal delta of delta | short chunks of steady counters |
+//! | 4 | decimal pco | long chunks of counters and printed gauges |
+//! | 5 | float pco | computed values |
+//!
+//! Tag 16 is kept for native histograms. Varint codecs count by what the page's zstd will leave of them.
+
+use super::{
+    codec::{CodecError, DECODED_SAMPLES_MAX, PCO_SAMPLES_MIN, damaged},
+    decimal::Decimal,
+    values_decimal_pco, values_delta, values_delta2, values_float_pco, values_raw, values_runs, varint,
+};
+
+/// The one value, in every bit, of all `values`.
+pub(crate) fn constant(values: &[f64]) -> Option<f64> {
+    let first = *values.first()?;
+    values.iter().all(|v| v.to_bits() == first.to_bits()).then_some(first)
+}
+
+/// The smallest encoding of `values`.
+pub(crate) fn encode(values: &[f64]) -> Vec<u8> {
+    let mut best = (usize::MAX, Vec::new());
+    let mut offer = |cost: usize, bytes: Vec<u8>| {
+        if cost < best.0 {
+            best = (cost, bytes);
+        }
+    };
+    let long = values.len() >= PCO_SAMPLES_MIN;
+    let decimal = Decimal::of(values);
+    if let Some(decimal) = &decimal {
+        if let Some(bytes) = values_runs::encode(decimal) {
+            offer(varint::entropy_bytes(&bytes), bytes);
+        }
+        for bytes in [values_delta::encode(decimal), values_delta2::encode(decimal)] {
+            offer(varint::entropy_bytes(&bytes), bytes);
+        }
+        if long && let Some(bytes) = values_decimal_pco::encode(decimal) {
+            offer(bytes.len(), bytes);
+        }
+    } else if long && let Some(bytes) = values_float_pco::encode(values) {
+        offer(bytes.len(), bytes);
+    }
+    if decimal.is_none() {
+        let bytes = values_raw::encode(values);
+        offer(varint::entropy_bytes(&bytes), bytes);
+    }
+    best.1
+}
+
+/// Appends the `count` values of `bytes` to `out`. On an error `out` may hold some of them.
+pub(crate) fn decode(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), CodecError> {
+    if count > DECODED_SAMPLES_MAX {
+        return Err(damaged("values", "more samples than a chunk may hold"));
+    }
+    let (&tag, body) = bytes.split_first().ok_or(damaged("values", "no codec byte"))?;
+    match tag {
+        values_raw::TAG => values_raw::decode(body, count, out),
+        values_runs::TAG => values_runs::decode(body, count, out),
+        values_delta::TAG => values_delta::decode(body, count, out),
+        values_delta2::TAG => values_delta2::decode(body, count, out),
+        values_decimal_pco::TAG => values_decimal_pco::decode(body, count, out),
+        values_float_pco::TAG => values_float_pco::decode(body, count, out),
+        _ => Err(damaged("values", "unknown codec")),
+    }
+}
