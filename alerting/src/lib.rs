@@ -1,1 +1,34 @@
-//! alerting
+//! Says when something is wrong, how bad it is, why, and tells whoever should know.
+//!
+//! Rules are loaded and checked (`rule_file`), evaluated at their slots, and their readings go through a pure state
+//! machine (`state`). What changes is written to the ledger, table `alert_events`, and handed to the pipeline: route,
+//! group, inhibit, silence, dedup (`dispatch`), then onto disk (`outbox`) and out (`deliver`).
+//!
+//! This room never evaluates a query itself (that is `query`'s), never judges a cause (`diagnosis`), and never lets a
+//! message wait for evidence.
+//!
+//! Reading order: `level`, `fingerprint`, `state` · `rule`, `rule_file`, `template` · `config`, `matcher` · `message`,
+//! `dispatch`, `inhibit`, `silence`, `dedup`, `told` · `outbox`, `deliver`, `webhook`, `mail`, `mail_body`.
+
+pub mod config;
+mod dedup;
+pub mod deliver;
+pub mod dispatch;
+pub mod fingerprint;
+mod inhibit;
+pub mod level;
+pub mod mail;
+mod mail_body;
+pub mod matcher;
+pub mod message;
+pub mod outbox;
+pub mod rule;
+pub mod rule_file;
+pub mod silence;
+pub mod state;
+pub mod template;
+pub mod told;
+pub mod webhook;
+
+pub use config::{Config, ConfigError, Settings};
+pub use level::Level;

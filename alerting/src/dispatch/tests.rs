@@ -1,0 +1,223 @@
+//! Routing, grouping, repeating, inhibiting, silencing: each scenario is a script of alerts on a virtual clock, and the
+//! messages that left, as `seconds:receiver:why:fired/ended`.
+
+use std::path::Path;
+
+use super::*;
+use crate::config::Config;
+use crate::level::Level;
+use crate::matcher::Matchers;
+
+const TWO: &str = "receivers:\n- {name: dba, webhooks: [{url: 'http://localhost:1/'}]}\n- {name: app, webhooks: [{url: 'http://localhost:1/', send_resolved: false}]}\n";
+
+fn settings(rest: &str) -> Settings {
+    let raw: Config = serde_saphyr::from_str(&format!("{TWO}{rest}")).expect("yaml");
+    raw.check(Path::new("/")).expect("a good config")
+}
+
+fn note(labels: &str, level: Level, firing: bool, at_s: i64) -> AlertNote {
+    let labels: BTreeMap<String, String> =
+        labels.split(' ').map(|p| p.split_once('=').expect("name=value")).map(|(n, v)| (n.into(), v.into())).collect();
+    let fingerprint = crate::fingerprint::Fingerprint::of(&Labels::from_pairs(&labels)).to_string();
+    AlertNote {
+        id: format!("{fingerprint}-1"),
+        fingerprint,
+        level,
+        labels,
+        annotations: BTreeMap::new(),
+        starts_at_ms: at_s * 1000,
+        ends_at_ms: (!firing).then_some(at_s * 1000),
+        value: None,
+        end_reason: None,
+        link: String::new(),
+    }
+}
+
+/// Script lines: `seconds fire|warn|end label=value …`; every second between is flushed. A message is told at once.
+fn check(rest: &str, silences: &[Silence], script: &str, until_s: i64, expected: &[&str]) {
+    let settings = settings(rest);
+    let root = settings.route.clone().expect("a route");
+    let (mut dispatcher, mut told, mut seen) = (Dispatcher::default(), Told::default(), Vec::new());
+    let lines: Vec<(i64, &str, &str)> = script
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .map(|l| {
+            let mut words = l.splitn(3, ' ');
+            let at = words.next().and_then(|s| s.parse().ok()).expect("seconds");
+            (at, words.next().expect("verb"), words.next().expect("labels"))
+        })
+        .collect();
+    for second in 0..=until_s {
+        for (_, verb, labels) in lines.iter().filter(|(at, ..)| *at == second) {
+            let level = if *verb == "warn" { Level::Warning } else { Level::Critical };
+            let note = note(labels, level, *verb != "end", second);
+            dispatcher.update(&root, &Labels::from_pairs(&note.labels), &note, second * 1000);
+        }
+        let out = dispatcher.flush(&settings, silences, &told, second * 1000);
+        for (parcel, key, entry) in out.parcels {
+            let m = &parcel.message;
+            let line =
+                format!("{second}:{}:{}:{}/{}", m.receiver, m.why.words(), m.firing(), m.alerts.len() - m.firing());
+            seen.push(line);
+            told.set(key, entry);
+        }
+    }
+    assert_eq!(seen, expected, "{rest}\n{script}");
+}
+
+#[test]
+fn messages_by_script() {
+    let one =
+        "route: {receiver: dba, group_by: [alertname], group_wait: 0s, group_interval: 10s, repeat_interval: 60s}\n";
+    let waits =
+        "route: {receiver: dba, group_by: [alertname], group_wait: 5s, group_interval: 10s, repeat_interval: 60s}\n";
+    let tree = "route: {receiver: dba, group_interval: 10s, routes: [{matchers: [team=app], receiver: app, continue: true}, {matchers: [team=app], receiver: dba, group_by: [team]}]}\n";
+    let app = "route: {receiver: app, group_interval: 10s}\n";
+    let each = "route: {receiver: dba, group_by: ['...'], group_interval: 10s}\n";
+    let inhibits = "inhibit_rules: [{source_matchers: [alertname=Down], target_matchers: ['alertname!=Down'], equal: [instance]}]\nroute: {receiver: dba, group_by: ['...'], group_interval: 10s}\n";
+    for (rest, script, until, expected) in [
+        (one, "3 fire alertname=A i=1", 20, &["3:dba:first notification:1/0"][..]),
+        (
+            one,
+            "3 fire alertname=A i=1\n4 fire alertname=A i=1\n5 fire alertname=A i=1",
+            20,
+            &["3:dba:first notification:1/0"],
+        ),
+        (
+            one,
+            "3 fire alertname=A i=1\n5 fire alertname=A i=2",
+            20,
+            &["3:dba:first notification:1/0", "13:dba:new alerts added:2/0"],
+        ),
+        (
+            one,
+            "3 fire alertname=A i=1\n30 fire alertname=A i=2",
+            40,
+            &["3:dba:first notification:1/0", "30:dba:new alerts added:2/0"],
+        ),
+        (
+            one,
+            "3 fire alertname=A i=1\n5 end alertname=A i=1",
+            20,
+            &["3:dba:first notification:1/0", "13:dba:all alerts resolved:0/1"],
+        ),
+        (
+            one,
+            "3 fire alertname=A i=1\n3 fire alertname=A i=2\n5 end alertname=A i=1",
+            20,
+            &["3:dba:first notification:2/0", "13:dba:some alerts resolved:1/1"],
+        ),
+        (
+            one,
+            "3 fire alertname=A i=1",
+            130,
+            &[
+                "3:dba:first notification:1/0",
+                "63:dba:repeat interval elapsed:1/0",
+                "123:dba:repeat interval elapsed:1/0",
+            ],
+        ),
+        (
+            one,
+            "3 warn alertname=A i=1\n20 fire alertname=A i=1\n40 warn alertname=A i=1",
+            50,
+            &["3:dba:first notification:1/0", "20:dba:new alerts added:1/0"],
+        ),
+        (
+            one,
+            "3 fire alertname=A i=1\n3 fire alertname=B i=1",
+            9,
+            &["3:dba:first notification:1/0", "3:dba:first notification:1/0"],
+        ),
+        (
+            one,
+            "3 fire alertname=A i=1\n5 end alertname=A i=1\n30 fire alertname=A i=1",
+            40,
+            &["3:dba:first notification:1/0", "13:dba:all alerts resolved:0/1", "30:dba:first notification:1/0"],
+        ),
+        (waits, "3 fire alertname=A i=1\n6 fire alertname=A i=2", 20, &["8:dba:first notification:2/0"]),
+        (waits, "3 fire alertname=A i=1\n6 end alertname=A i=1", 20, &[]),
+        (app, "3 fire alertname=A i=1\n5 end alertname=A i=1", 20, &["3:app:first notification:1/0"]),
+        (tree, "1 fire alertname=A team=app", 9, &["1:dba:first notification:1/0", "1:app:first notification:1/0"]),
+        (tree, "1 fire alertname=A team=db", 9, &["1:dba:first notification:1/0"]),
+        (
+            each,
+            "1 fire alertname=A i=1\n1 fire alertname=A i=2",
+            9,
+            &["1:dba:first notification:1/0", "1:dba:first notification:1/0"],
+        ),
+        (
+            inhibits,
+            "1 fire alertname=Down instance=x\n1 fire alertname=Slow instance=x\n1 fire alertname=Slow instance=y",
+            9,
+            &["1:dba:first notification:1/0", "1:dba:first notification:1/0"],
+        ),
+        (
+            inhibits,
+            "1 fire alertname=Down instance=x\n1 fire alertname=Slow instance=x\n15 end alertname=Down instance=x",
+            30,
+            &["1:dba:first notification:1/0", "15:dba:all alerts resolved:0/1", "21:dba:first notification:1/0"],
+        ),
+    ] {
+        check(rest, &[], script, until, expected);
+    }
+}
+
+#[test]
+fn silences_hold_messages_back_and_let_them_go_when_they_end() {
+    let silence = Silence {
+        id: "s1".into(),
+        matchers: Matchers::parse(&["i=1"]).expect("matchers"),
+        starts_at_ms: 0,
+        ends_at_ms: 25_000,
+        created_by: "dba".into(),
+        comment: "maintenance".into(),
+    };
+    let rest = "route: {receiver: dba, group_by: [alertname], group_interval: 10s}\n";
+    let script = "3 fire alertname=A i=1\n4 fire alertname=B i=2";
+    check(rest, &[silence], script, 40, &["4:dba:first notification:1/0", "33:dba:first notification:1/0"]);
+}
+
+#[test]
+fn the_ledger_hears_of_grouping_and_of_every_reason_for_silence_once() {
+    let settings = settings("route: {receiver: dba, group_interval: 10s}\n");
+    let root = settings.route.clone().expect("a route");
+    let silence = Silence {
+        id: "s1".into(),
+        matchers: Matchers::default(),
+        starts_at_ms: 0,
+        ends_at_ms: 1_000_000,
+        created_by: String::new(),
+        comment: String::new(),
+    };
+    let mut dispatcher = Dispatcher::default();
+    let note = note("alertname=A", Level::Critical, true, 1);
+    let steps = dispatcher.update(&root, &Labels::from_pairs(&note.labels), &note, 1000);
+    assert_eq!(steps.iter().map(|s| (s.event, s.reason.as_str())).collect::<Vec<_>>(), [("grouped", "{}:{}")]);
+    let told = Told::default();
+    let mut seen = Vec::new();
+    for second in 1..60 {
+        let out = dispatcher.flush(&settings, std::slice::from_ref(&silence), &told, second * 1000);
+        assert!(out.parcels.is_empty());
+        seen.extend(out.steps.iter().map(|s| format!("{}:{}", s.event, s.reason)));
+    }
+    assert_eq!(seen, ["silenced:silenced by s1"]);
+}
+
+#[test]
+fn a_message_made_again_after_a_crash_has_the_same_key() {
+    let settings = settings("route: {receiver: dba}\n");
+    let root = settings.route.clone().expect("a route");
+    let keys: Vec<String> = [5_000, 9_000]
+        .iter()
+        .map(|now_ms| {
+            let mut dispatcher = Dispatcher::default();
+            let note = note("alertname=A i=1", Level::Critical, true, 1);
+            dispatcher.update(&root, &Labels::from_pairs(&note.labels), &note, *now_ms);
+            let out = dispatcher.flush(&settings, &[], &Told::default(), *now_ms);
+            out.parcels[0].0.key.clone()
+        })
+        .collect();
+    assert_eq!(keys[0], keys[1]);
+}

@@ -1,0 +1,80 @@
+//! The outbox on a real folder, on a virtual clock.
+
+use super::*;
+use crate::message::Why;
+
+fn parcel(receiver: &str, key: &str, made_at_ms: i64) -> (Parcel, FlushKey, ToldEntry) {
+    let message = Message {
+        receiver: receiver.into(),
+        group_key: "{}".into(),
+        group_labels: BTreeMap::new(),
+        why: Why::First,
+        alerts: Vec::new(),
+        external_url: String::new(),
+        made_at_ms,
+    };
+    let parcel = Parcel { key: key.into(), channel: 0, kind: "webhook".into(), message };
+    let flush_key = FlushKey { receiver: receiver.into(), channel: 0, group_key: "{}".into() };
+    (parcel, flush_key, ToldEntry { at_ms: made_at_ms, firing: BTreeMap::new() })
+}
+
+fn keys(parcels: &[Parcel]) -> Vec<&str> {
+    parcels.iter().map(|p| p.key.as_str()).collect()
+}
+
+#[test]
+fn one_at_a_time_a_lane_in_order_with_pauses() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (outbox, told) = Outbox::open(folder.path()).expect("opens");
+    assert!(told.is_empty());
+    for (receiver, key, at) in [("a", "1", 10), ("a", "2", 20), ("b", "3", 30)] {
+        let (p, k, t) = parcel(receiver, key, at);
+        assert_eq!(outbox.put(p, k, t), Ok(true));
+    }
+    let first = outbox.take_due(100);
+    assert_eq!(keys(&first), ["1", "3"]);
+    assert!(outbox.take_due(100).is_empty(), "both lanes are busy");
+    assert_eq!(outbox.settle(&first[0], &Receipt::again("busy", Some(5_000)), 100), Settled::Retry(5_100));
+    assert_eq!(outbox.settle(&first[1], &Receipt::taken(""), 100), Settled::Sent);
+    assert!(outbox.take_due(5_099).is_empty());
+    assert_eq!(outbox.next_due_ms(), Some(5_100));
+    let again = outbox.take_due(5_100);
+    assert_eq!(keys(&again), ["1"], "the second waits behind the first");
+    assert_eq!(outbox.settle(&again[0], &Receipt::refused("no"), 5_100), Settled::Failed);
+    let second = outbox.take_due(5_100);
+    assert_eq!(keys(&second), ["2"]);
+    let late = 20 + AGE_MS_MAX + 1;
+    assert_eq!(outbox.settle(&second[0], &Receipt::again("busy", None), late), Settled::Failed, "too old");
+    assert!(outbox.is_empty());
+    assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
+}
+
+#[test]
+fn what_was_put_is_there_after_a_restart_and_remembers_what_it_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (outbox, _) = Outbox::open(folder.path()).expect("opens");
+    for key in ["1", "2", "1"] {
+        let (p, k, t) = parcel("a", key, 10);
+        assert_eq!(outbox.put(p, k, t), Ok(true));
+    }
+    assert_eq!(outbox.len(), 2, "the same message again is the same file");
+    drop(outbox);
+    fs::write(folder.path().join("half.part"), "{").expect("written");
+    fs::write(folder.path().join("0-bad.json"), "{").expect("written");
+    let (outbox, told) = Outbox::open(folder.path()).expect("opens");
+    assert_eq!((outbox.len(), told.len()), (2, 2));
+    assert!(folder.path().join("0-bad.damaged").exists() && !folder.path().join("half.part").exists());
+    assert_eq!(keys(&outbox.take_due(0)), ["1"]);
+}
+
+#[test]
+fn a_disk_that_refuses_does_not_stop_messages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (outbox, _) = Outbox::open(&folder.path().join("outbox")).expect("opens");
+    fs::remove_dir_all(folder.path().join("outbox")).expect("removed");
+    let (p, k, t) = parcel("a", "1", 10);
+    assert_eq!(outbox.put(p, k, t), Ok(false), "kept in memory, and said so");
+    let due = outbox.take_due(10);
+    assert_eq!(keys(&due), ["1"]);
+    assert_eq!(outbox.settle(&due[0], &Receipt::taken(""), 10), Settled::Sent);
+}

@@ -1,0 +1,105 @@
+//! Rule files as a table: text, what is wrong with it (empty: nothing).
+
+use super::*;
+
+const HEAD: &str = "groups:\n- name: g\n  rules:\n";
+
+fn message(text: &str) -> String {
+    parse("r.yml", text, 60_000).err().map(|e| e.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn what_is_accepted_and_what_is_refused_and_where() {
+    for (text, expected) in [
+        ("", ""),
+        ("groups: []", ""),
+        (&*format!("{HEAD}  - alert: A\n    expr: up == 0\n    for: 5m\n    labels: {{severity: page}}\n"), ""),
+        (&format!("{HEAD}  - record: a:b\n    expr: sum(up)\n    labels: {{team: x}}\n"), ""),
+        (&format!("{HEAD}  - alert: A\n    sql: SELECT 1 AS value\n"), ""),
+        (&format!("{HEAD}  - alert: A\n    expr: up\n    keep_firing_for: 10m\n    annotations: {{n: 1}}\n"), ""),
+        (
+            &format!(
+                "{HEAD}  - alert: A\n    expr: x\n    levels:\n      warning: {{above: 80, recover: 70, for: 2m}}\n      critical: {{above: 90}}\n"
+            ),
+            "",
+        ),
+        (
+            &format!("{HEAD}  - alert: A\n    expr: sum(\n"),
+            "r.yml:5: group \"g\", rule 1 \"A\": field expr: could not parse expression: 1:",
+        ),
+        (&format!("{HEAD}  - alert: A\n    expr: up\n    fro: 5m\n"), "r.yml:6: "),
+        (&format!("{HEAD}  - alert: A\n    expr: up\n    fro: 5m\n"), "unknown field `fro`"),
+        (&format!("{HEAD}  - alert: A\n    expr: up\n    fro: 5m\n"), "keep_firing_for"),
+        (&format!("{HEAD}  - alert: A\n    record: b\n    expr: up\n"), "only one of record and alert may be set"),
+        (&format!("{HEAD}  - expr: up\n"), "one of record and alert must be set"),
+        (&format!("{HEAD}  - alert: A\n"), "field expr must be set"),
+        (&format!("{HEAD}  - record: \"a{{b}}\"\n    expr: up\n"), "is not a metric name"),
+        (
+            &format!("{HEAD}  - record: a\n    expr: up\n    for: 1m\n"),
+            "r.yml:6: group \"g\", rule 1 \"a\": field for is not allowed in a recording rule",
+        ),
+        (&format!("{HEAD}  - record: a\n    expr: up\n    annotations: {{a: b}}\n"), "not allowed in a recording rule"),
+        (&format!("{HEAD}  - alert: A\n    expr: up\n    for: 5 minutes\n"), "field for: "),
+        (
+            &format!("{HEAD}  - alert: A\n    expr: up\n    labels: {{__name__: x}}\n"),
+            "\"__name__\" is not allowed as a label name",
+        ),
+        (
+            &format!("{HEAD}  - alert: A\n    expr: up\n    annotations:\n      a: \"{{{{ $nosuch }}}}\"\n"),
+            "r.yml:7: group \"g\", rule 1 \"A\": field annotations.a: template: 1:4: undefined variable",
+        ),
+        ("groups:\n- name: g\n- name: g\n", "r.yml:3: group \"g\" is there twice"),
+        ("groups:\n- name: ''\n", "group name must not be empty"),
+        ("groups:\n- name: g\n  interval: 0s\n", "r.yml:3: group \"g\", interval must be longer than 0"),
+        (
+            &format!("{HEAD}  - alert: A\n    expr: up\n    levels: {{fatal: {{above: 1}}}}\n"),
+            "allowed are notice, warning, critical",
+        ),
+        (
+            &format!("{HEAD}  - alert: A\n    expr: up\n    levels: {{warning: {{above: 1, below: 2}}}}\n"),
+            "exactly one of above and below",
+        ),
+        (
+            &format!("{HEAD}  - alert: A\n    expr: up\n    levels: {{warning: {{above: 1, recover: 2}}}}\n"),
+            "lies beyond the threshold",
+        ),
+        (
+            &format!(
+                "{HEAD}  - alert: A\n    expr: up\n    levels: {{warning: {{above: 9}}, critical: {{above: 1}}}}\n"
+            ),
+            "must lie beyond level warning",
+        ),
+    ] {
+        let found = message(text);
+        assert_eq!(found.is_empty(), expected.is_empty(), "{text}\n{found}");
+        assert!(found.contains(expected), "{text}\nfound: {found}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn what_a_rule_says_is_kept() {
+    let text = "groups:\n- name: g\n  interval: 30s\n  query_offset: 5s\n  limit: 7\n  labels: {team: db, tier: x}\n  rules:\n  - alert: A\n    expr: up == 0\n    for: 1m30s\n    labels: {tier: y}\n";
+    let groups = parse("r.yml", text, 60_000).expect("a good file");
+    let group = &groups[0];
+    assert_eq!((group.interval_ms, group.query_offset_ms, group.limit), (30_000, 5_000, 7));
+    let labels: Vec<(&str, &str)> = group.rules[0].labels.iter().map(|(n, t)| (n.as_str(), t.source())).collect();
+    assert_eq!(labels, [("team", "db"), ("tier", "y")], "the rule's own label wins");
+    assert_eq!(group.rules[0].alerting().map(|a| a.for_ms), Some(90_000));
+}
+
+#[test]
+fn one_bad_file_and_nothing_is_loaded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    write("b.yml", &format!("{HEAD}  - alert: B\n    expr: up\n"));
+    write("a.yml", &format!("{HEAD}  - alert: A\n    expr: up\n"));
+    write("c.txt", "not: rules");
+    let patterns = ["*.yml".to_string()];
+    let groups = load(&patterns, folder.path(), 1000).expect("two good files");
+    assert_eq!(groups.iter().map(|g| g.rules[0].name.as_str()).collect::<Vec<_>>(), ["A", "B"]);
+    write("d.yml", "groups: 5");
+    let error = load(&patterns, folder.path(), 1000).expect_err("a bad file");
+    assert!(error.file.ends_with("d.yml"), "{error}");
+    let missing = load(&["none.yml".to_string()], folder.path(), 1000).expect_err("a missing file");
+    assert!(missing.message.contains("can't be read"), "{missing}");
+}
