@@ -1,3 +1,24 @@
-//! query
+//! A question in, rows out, within a budget.
+//!
+//! PromQL is evaluated by our own engine over selected series; SQL by DataFusion over the same parts and head. Both read a
+//! snapshot, so a question that reads twice reads the same rows. This room never writes, never reads a clock except to end a
+//! question at its deadline, and never answers beyond its limits: a question too large is an error that says so.
+//!
+//! Reading order: `querier` (where questions come in) · `limits` · `error` · `promql` (the language and its evaluation) ·
+//! `source` (the store as PromQL reads it) · `sql` (the engine) · `sql_table` (a scan) · `sql_filter` (what a WHERE clause
+//! spares) · `sql_json` (one function of ours).
 
+mod error;
+mod limits;
 pub mod promql;
+mod querier;
+mod source;
+mod sql;
+mod sql_filter;
+mod sql_json;
+mod sql_table;
+
+pub use error::{ErrorKind, QueryError};
+pub use limits::QueryLimits;
+pub use querier::Querier;
+pub use sql::SqlAnswer;
