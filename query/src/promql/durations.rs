@@ -28,7 +28,9 @@ impl DurationExpr {
     /// The value in milliseconds.
     pub fn to_ms(&self, times: &QueryTimes) -> Result<i64, BadDuration> {
         let seconds = self.seconds(times)?;
-        let ms = (seconds * 1000.0).round();
+        let (exact, nearest) = (seconds * 1000.0, (seconds * 1000.0).round());
+        // Fractions of a millisecond are cut off; what is off by rounding alone is not a fraction.
+        let ms = if (exact - nearest).abs() < 1e-6 { nearest } else { exact.trunc() };
         if !ms.is_finite() || ms.abs() > (i64::MAX / 1_000_000) as f64 {
             return Err(BadDuration { span: self.span(), message: "duration is out of range".into() });
         }

@@ -62,10 +62,17 @@ fn extrapolated(context: &RangeContext<'_>, window: &Window<'_>, is_counter: boo
     };
     if window.values.is_empty() {
         let (first, last) = (&window.histograms[0], &window.histograms[len - 1]);
-        let mut result = histogram_difference(context, window.histograms, is_counter)?;
-        let (count, start) = (result.count, first.1.count);
-        let to_zero = (is_counter && count > 0.0 && start >= 0.0).then(|| start / count);
-        result.scale(factor(first.0, last.0, to_zero, false));
+        let mut result = histogram_difference(context, window, is_counter)?;
+        let mut first_time = first.0;
+        let start = if is_counter { beginning(context, window, window.histogram_starts, first_time) } else { None };
+        if let Some(start) = start
+            && result.add(&first.1).is_ok()
+        {
+            (first_time, result.hint) = (start, ResetHint::Gauge);
+        }
+        let (count, lowest) = (result.count, first.1.count);
+        let to_zero = (is_counter && count > 0.0 && lowest >= 0.0).then(|| lowest / count);
+        result.scale(factor(first_time, last.0, to_zero, start.is_some()));
         return Some(Point::Histogram(Arc::new(result)));
     }
     let (first, last) = (window.values[0], window.values[len - 1]);
@@ -80,8 +87,7 @@ fn extrapolated(context: &RangeContext<'_>, window: &Window<'_>, is_counter: boo
                 }
             }
             // A counter that began inside the window was zero then: that replaces the guess about its beginning.
-            let start = window.start_times[0];
-            if start != 0 && start > window.start_ms && start <= first_time {
+            if let Some(start) = beginning(context, window, window.start_times, first_time) {
                 (starts_at_zero, first_time) = (true, start);
                 result += first;
             }
@@ -97,15 +103,28 @@ fn extrapolated(context: &RangeContext<'_>, window: &Window<'_>, is_counter: boo
 
 /// Whether the counter's own start says that it was reset between samples `i - 1` and `i`.
 pub(super) fn was_restarted(window: &Window<'_>, i: usize) -> bool {
-    let (Some(before), Some(now)) = (window.start_times.get(i - 1), window.start_times.get(i)) else { return false };
-    *now != 0 && now != before && *now >= window.times[i - 1] && *now <= window.times[i]
+    restarted(window.start_times, i, (window.times[i - 1], window.times[i]))
 }
 
-fn histogram_difference(
-    context: &RangeContext<'_>,
-    points: &[(i64, Arc<Histogram>)],
-    is_counter: bool,
-) -> Option<Histogram> {
+/// The same for histograms.
+pub(super) fn was_histogram_restarted(window: &Window<'_>, i: usize) -> bool {
+    restarted(window.histogram_starts, i, (window.histograms[i - 1].0, window.histograms[i].0))
+}
+
+fn restarted(starts: &[i64], i: usize, (previous, time): (i64, i64)) -> bool {
+    let (Some(before), Some(now)) = (starts.get(i - 1), starts.get(i)) else { return false };
+    *now != 0 && now != before && *now >= previous && *now <= time
+}
+
+/// When the counter of the first sample began, if that lies inside the window.
+fn beginning(context: &RangeContext<'_>, window: &Window<'_>, starts: &[i64], first_ms: i64) -> Option<i64> {
+    let start = *starts.first().filter(|_| context.options.use_start_timestamps)?;
+    (start != 0 && start > window.start_ms && start <= first_ms).then_some(start)
+}
+
+fn histogram_difference(context: &RangeContext<'_>, window: &Window<'_>, is_counter: bool) -> Option<Histogram> {
+    let points = window.histograms;
+    let use_starts = context.options.use_start_timestamps;
     let (notes, span, metric) = (context.notes, context.span, context.metric);
     let last = &*points[points.len() - 1].1;
     let mut first: Arc<Histogram> = points[0].1.clone();
@@ -114,7 +133,7 @@ fn histogram_difference(
         notes.warn(&Warning::NotCounter(metric), span);
     }
     // After a reset between the first two, the layout of the first does not matter.
-    if is_counter && points[1].1.is_reset_after(&first) {
+    if is_counter && (points[1].1.is_reset_after(&first) || use_starts && was_histogram_restarted(window, 1)) {
         let second = &points[1].1;
         first = Arc::new(Histogram {
             schema: second.schema,
@@ -148,8 +167,9 @@ fn histogram_difference(
     }
     if is_counter {
         let mut previous = &*first;
-        for (_, now) in &points[1..] {
-            if now.is_reset_after(previous) && !note(result.add(previous), "addition") {
+        for (i, (_, now)) in points.iter().enumerate().skip(1) {
+            let is_reset = now.is_reset_after(previous) || use_starts && was_histogram_restarted(window, i);
+            if is_reset && !note(result.add(previous), "addition") {
                 return None;
             }
             previous = now;
@@ -188,7 +208,10 @@ fn instant(context: &RangeContext<'_>, window: &Window<'_>, is_rate: bool) -> Op
             let v = if is_rate && (b < a || restarted) { b } else { b - a };
             Some(Point::Float(if is_rate { v / seconds } else { v }))
         }
-        (Ok(before), Ok(now)) => instant_histogram(context, before, now, seconds, is_rate),
+        (Ok(before), Ok(now)) => {
+            let restarted = context.options.use_start_timestamps && h > 1 && was_histogram_restarted(window, h - 1);
+            instant_histogram(context, (before, now), seconds, is_rate, restarted)
+        }
         _ => {
             context.notes.warn(&Warning::MixedFloatsHistograms(context.metric), context.span);
             None
@@ -198,10 +221,10 @@ fn instant(context: &RangeContext<'_>, window: &Window<'_>, is_rate: bool) -> Op
 
 fn instant_histogram(
     context: &RangeContext<'_>,
-    before: &Histogram,
-    now: &Histogram,
+    (before, now): (&Histogram, &Histogram),
     seconds: f64,
     is_rate: bool,
+    restarted: bool,
 ) -> Option<Point> {
     let (notes, span) = (context.notes, context.span);
     let gauges = [before, now].map(|h| h.hint == ResetHint::Gauge);
@@ -212,7 +235,7 @@ fn instant_histogram(
         notes.warn(&Warning::NotGauge(context.metric), span);
     }
     let mut result = now.clone();
-    if !is_rate || !now.is_reset_after(before) {
+    if !is_rate || !(restarted || now.is_reset_after(before)) {
         match result.subtract(before) {
             Ok(reconciled) if reconciled.bounds => notes.info(&Info::BoundsReconciled("subtraction"), span),
             Ok(_) => {}

@@ -3,7 +3,7 @@
 use super::ast::Edges;
 use super::edges;
 use super::function_over_time::floats_only;
-use super::function_rate::was_restarted;
+use super::function_rate::{was_histogram_restarted, was_restarted};
 use super::histogram::Histogram;
 use super::kahan::Sum;
 use super::range::RangeContext;
@@ -68,7 +68,7 @@ pub(super) fn double_exponential_smoothing(context: &RangeContext<'_>, window: &
 #[derive(Clone, Copy)]
 enum Sample<'a> {
     Float(f64, usize),
-    Histogram(&'a Histogram),
+    Histogram(&'a Histogram, usize),
 }
 
 /// All samples of a window in order of time.
@@ -76,7 +76,7 @@ fn in_order<'a>(window: &'a Window<'_>) -> Vec<Sample<'a>> {
     let floats = window.times.iter().zip(window.values).enumerate().map(|(i, (t, v))| (*t, Sample::Float(*v, i)));
     let mut all: Vec<(i64, Sample<'a>)> = floats.collect();
     if !window.histograms.is_empty() {
-        all.extend(window.histograms.iter().map(|(t, h)| (*t, Sample::Histogram(h))));
+        all.extend(window.histograms.iter().enumerate().map(|(i, (t, h))| (*t, Sample::Histogram(h, i))));
         all.sort_by_key(|(t, _)| *t);
     }
     all.into_iter().map(|(_, s)| s).collect()
@@ -87,7 +87,7 @@ fn count_steps(
     context: &RangeContext<'_>,
     window: &Window<'_>,
     floats_differ: impl Fn(f64, f64, usize) -> bool,
-    histograms_differ: impl Fn(&Histogram, &Histogram) -> bool,
+    histograms_differ: impl Fn(&Histogram, &Histogram, usize) -> bool,
 ) -> Option<Point> {
     if context.edges != Edges::Inside {
         let (_, values) = edges::extended(window.times, window.values, window.start_ms, window.end_ms, false)?;
@@ -102,7 +102,7 @@ fn count_steps(
     let samples = in_order(window);
     let differ = |pair: &&[Sample<'_>]| match (pair[0], pair[1]) {
         (Sample::Float(a, _), Sample::Float(b, i)) => floats_differ(a, b, i),
-        (Sample::Histogram(a), Sample::Histogram(b)) => histograms_differ(a, b),
+        (Sample::Histogram(a, _), Sample::Histogram(b, i)) => histograms_differ(a, b, i),
         _ => true,
     };
     Some(Point::Float(samples.windows(2).filter(differ).count() as f64))
@@ -110,11 +110,15 @@ fn count_steps(
 
 pub(super) fn changes(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
     let floats_differ = |a: f64, b: f64, _| a != b && !(a.is_nan() && b.is_nan());
-    count_steps(context, window, floats_differ, |a, b| a != b)
+    count_steps(context, window, floats_differ, |a, b, _| a != b)
 }
 
 pub(super) fn resets(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
     let use_starts = context.options.use_start_timestamps && !window.start_times.is_empty();
     let floats_differ = |a: f64, b: f64, i: usize| b < a || (use_starts && i > 0 && was_restarted(window, i));
-    count_steps(context, window, floats_differ, |a, b| b.is_reset_after(a))
+    let use_histogram_starts = context.options.use_start_timestamps && !window.histogram_starts.is_empty();
+    let histograms_differ = |a: &Histogram, b: &Histogram, i: usize| {
+        b.is_reset_after(a) || (use_histogram_starts && i > 0 && was_histogram_restarted(window, i))
+    };
+    count_steps(context, window, floats_differ, histograms_differ)
 }

@@ -46,7 +46,7 @@ impl InfoSelector {
     /// The selector for all info series that may matter.
     fn selector(&self, start: usize) -> Selector {
         let mut matchers = self.names.clone();
-        matchers.extend(self.data.iter().filter(|m| !m.matches_empty()).cloned());
+        matchers.extend(self.data.iter().cloned());
         Selector { name: None, matchers, offset: None, at: None, edges: Edges::Inside, span: Span::new(start, start) }
     }
 
@@ -56,15 +56,23 @@ impl InfoSelector {
     }
 }
 
-/// The selector of all info series `call` may need. It is kept where no selector of the user's can begin, and looks where
-/// the base series are looked up, if that is a plain selector.
+/// The selector of all info series `call` may need. It is kept where no selector of the user's can begin, and looks when
+/// the first selector of the base expression does.
 pub(super) fn data_selector(call: &Call) -> Selector {
     let key = usize::MAX - call.span.start;
     let mut selector = InfoSelector::new(call).selector(key);
-    if let Expr::Selector(s) = call.args[0].unparen() {
+    if let Some(s) = first_selector(&call.args[0]) {
         (selector.offset, selector.at) = (s.offset.clone(), s.at);
     }
     selector
+}
+
+fn first_selector(expr: &Expr) -> Option<&Selector> {
+    match expr {
+        Expr::Selector(s) => Some(s),
+        Expr::Matrix(m) => Some(&m.selector),
+        other => other.children().into_iter().find_map(first_selector),
+    }
 }
 
 pub(super) fn info(ev: &Evaluator<'_>, call: &Call, steps: &Steps) -> Result<Vec<Series>, QueryError> {
@@ -115,6 +123,9 @@ fn enrich(
         // Of several info series of the same metric the newest sample decides.
         let mut newest: HashMap<&str, (f64, &Labels)> = HashMap::new();
         for (info, time) in candidates.iter().filter(|(info, _)| info.is_present(step)) {
+            if info.histogram(step).is_some() {
+                return Err(QueryError::Execution("info sample should be float".into()));
+            }
             let at = time.floats[step];
             let name = info.labels.metric_name();
             match newest.get(name) {
@@ -145,12 +156,8 @@ fn enrich(
                 }
             }
         }
-        if must_match {
-            let value =
-                |n: &str| added.iter().find(|(a, _)| *a == n).map(|(_, v)| *v).or(series.labels.get(n)).unwrap_or("");
-            if newest.is_empty() || wanted.data.iter().any(|m| !m.matches(value(m.name()))) {
-                continue;
-            }
+        if must_match && newest.is_empty() {
+            continue; // what was asked for cannot be added
         }
         let mut builder = series.labels.to_builder();
         for (name, value) in added {

@@ -94,13 +94,16 @@ impl Source for MemorySource {
                         if in_range(*time) {
                             let hint = if h.is_stale() { h.hint } else { stored_hint(before, h) };
                             series.histograms.push((*time, Arc::new((**h).clone().with_hint(hint))));
+                            series.histogram_start_timestamps.push(stored.start_ms);
                         }
                         before = Some(h);
                     }
                 }
             }
-            if series.start_timestamps.iter().all(|t| *t == 0) {
-                series.start_timestamps.clear();
+            for starts in [&mut series.start_timestamps, &mut series.histogram_start_timestamps] {
+                if starts.iter().all(|t| *t == 0) {
+                    starts.clear();
+                }
             }
             if series.is_empty() {
                 continue;

@@ -205,7 +205,7 @@ impl Parser<'_> {
         let edges = if word.is("anchored") { Edges::Anchored } else { Edges::Smoothed };
         let span = expr.span();
         let slot = match expr {
-            Expr::Selector(s) if edges == Edges::Smoothed => &mut s.edges,
+            Expr::Selector(s) => &mut s.edges,
             Expr::Matrix(m) => &mut m.selector.edges,
             Expr::Subquery(_) => {
                 return trouble(span, format!("{} modifier is not supported for subqueries", word.word));

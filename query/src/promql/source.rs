@@ -42,12 +42,21 @@ pub struct SeriesSamples {
     pub start_timestamps: Vec<i64>,
     /// Histogram samples with their times.
     pub histograms: Vec<(i64, Arc<Histogram>)>,
+    /// When each histogram sample's counter began, as `start_timestamps`.
+    pub histogram_start_timestamps: Vec<i64>,
 }
 
 impl SeriesSamples {
     /// A series of floats.
     pub fn floats(labels: Labels, timestamps: Vec<i64>, values: Vec<f64>) -> SeriesSamples {
-        SeriesSamples { labels, timestamps, values, start_timestamps: Vec::new(), histograms: Vec::new() }
+        SeriesSamples {
+            labels,
+            timestamps,
+            values,
+            start_timestamps: Vec::new(),
+            histograms: Vec::new(),
+            histogram_start_timestamps: Vec::new(),
+        }
     }
 
     /// How many samples it has.

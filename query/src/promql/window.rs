@@ -13,6 +13,7 @@ pub(super) struct Samples<'a> {
     pub(super) values: Cow<'a, [f64]>,
     pub(super) start_times: Cow<'a, [i64]>,
     pub(super) histograms: Cow<'a, [(i64, Arc<Histogram>)]>,
+    pub(super) histogram_starts: Cow<'a, [i64]>,
     /// Where a value is smaller than the one before: the counter resets, found once for all windows.
     pub(super) drops: Vec<usize>,
 }
@@ -32,13 +33,18 @@ impl<'a> Samples<'a> {
         } else {
             (Cow::Borrowed(&series.timestamps[..]), Cow::Borrowed(&series.values[..]), Cow::Borrowed(starts))
         };
-        let histograms = if series.histograms.iter().any(|(_, h)| h.is_stale()) {
-            Cow::Owned(series.histograms.iter().filter(|(_, h)| !h.is_stale()).cloned().collect())
+        let has_starts = series.histogram_start_timestamps.len() == series.histograms.len();
+        let starts: &[i64] = if has_starts { &series.histogram_start_timestamps } else { &[] };
+        let (histograms, histogram_starts) = if series.histograms.iter().any(|(_, h)| h.is_stale()) {
+            let keep = |i: &usize| !series.histograms[*i].1.is_stale();
+            let keep: Vec<usize> = (0..series.histograms.len()).filter(keep).collect();
+            let starts = if has_starts { keep.iter().map(|i| starts[*i]).collect() } else { Vec::new() };
+            (Cow::Owned(keep.iter().map(|i| series.histograms[*i].clone()).collect()), Cow::Owned(starts))
         } else {
-            Cow::Borrowed(&series.histograms[..])
+            (Cow::Borrowed(&series.histograms[..]), Cow::Borrowed(starts))
         };
         let drops = if with_drops { drops(&values) } else { Vec::new() };
-        Samples { times, values, start_times, histograms, drops }
+        Samples { times, values, start_times, histograms, histogram_starts, drops }
     }
 }
 
@@ -56,6 +62,8 @@ pub(super) struct Window<'a> {
     pub(super) start_times: &'a [i64],
     /// Histograms with their times.
     pub(super) histograms: &'a [(i64, Arc<Histogram>)],
+    /// Start timestamps of histograms; empty if unknown.
+    pub(super) histogram_starts: &'a [i64],
     /// Indices into `values` where the counter was reset; filled for counter functions.
     pub(super) drops: &'a [usize],
     /// What to take off the indices in `drops`.
@@ -100,6 +108,7 @@ impl<'a> Slider<'a> {
             values: &s.values[lo..hi],
             start_times: s.start_times.get(lo..hi).unwrap_or(&[]),
             histograms: &s.histograms[self.histograms.0..self.histograms.1],
+            histogram_starts: s.histogram_starts.get(self.histograms.0..self.histograms.1).unwrap_or(&[]),
             drops: &s.drops[self.drops.0..self.drops.1],
             first: lo,
             start_ms,

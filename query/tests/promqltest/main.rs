@@ -45,6 +45,27 @@ fn expect_none(failures: &[String]) {
     assert!(failures.is_empty(), "{} evaluations failed:\n{}", failures.len(), shown.join("\n"));
 }
 
+/// A runner that cannot fail proves nothing: each of these evaluations is wrong in one way.
+#[test]
+fn wrong_expectations_are_reported() {
+    for (expectation, why) in [
+        ("  {a=\"1\"} 6", "expected Some(Float(6.0))"),
+        ("  {a=\"2\"} 5", "is missing"),
+        ("", "expected 0 series, got 1"),
+        ("  {a=\"1\"} 5\n  {a=\"2\"} 5", "is missing"),
+        ("  expect fail\n", "expected a failure"),
+        ("  expect warn\n  {a=\"1\"} 5", "expected warnings, got none"),
+        ("  expect no_info\n  {a=\"1\"} 5", "unexpected infos"),
+        ("  expect info msg: other\n  {a=\"1\"} 5", "other infos than expected"),
+        ("  5", "expected no vector"),
+    ] {
+        let script = format!("load 1m\n  m{{a=\"1\"}} 0+5x1\n\neval instant at 1m increase(m[2m])\n{expectation}\n");
+        let report = script::run(&script);
+        assert_eq!((report.passed, report.failures.len()), (0, 1), "{expectation:?}");
+        assert!(report.failures[0].contains(why), "{expectation:?}: {}", report.failures[0]);
+    }
+}
+
 #[test]
 fn our_scripts_pass() {
     expect_none(&run_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")));

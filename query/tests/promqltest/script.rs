@@ -88,12 +88,11 @@ fn load(data: &mut MemorySource, line: &str, body: &[&str]) -> Result<(), String
     let step = duration_ms(words.next().ok_or("load needs an interval")?)?;
     let mut classic = crate::script::nhcb::Classic::default();
     let mut starts: Vec<(proto::Labels, Vec<Option<i64>>)> = Vec::new();
-    for line in body {
-        let (labels, is_start_times, points) = parse_labels(line)?;
-        if is_start_times {
-            starts.push((labels, parse_start_offsets(points)?));
-            continue;
-        }
+    let lines = body.iter().map(|line| parse_labels(line)).collect::<Result<Vec<_>, _>>()?;
+    for (labels, _, offsets) in lines.iter().filter(|(_, is_start_times, _)| *is_start_times) {
+        starts.push((labels.clone(), parse_start_offsets(offsets)?));
+    }
+    for (labels, _, points) in lines.into_iter().filter(|(_, is_start_times, _)| !is_start_times) {
         let offsets = starts.iter().find(|(l, _)| *l == labels).map(|(_, o)| o);
         let points = parse_points(points)?;
         for (i, written) in points.iter().enumerate() {
