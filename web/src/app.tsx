@@ -10,6 +10,8 @@ import { momentOf, REFRESH_S, SharedContext, useAddress, useData, useShared } fr
 import type { Lang } from "./words";
 
 type Theme = "auto" | "light" | "dark";
+const NEXT_THEME: Record<Theme, Theme> = { auto: "light", light: "dark", dark: "auto" };
+const THEME_MARK: Record<Theme, string> = { auto: "◐", light: "☀", dark: "☾" };
 
 /** What a browser remembers of its user; without storage the defaults hold. */
 function remembered(key: string): string | null {
@@ -101,7 +103,7 @@ function Bar(props: BarProps) {
   const worst = (["critical", "warning", "notice", "none"] as const).find((g) => (firing.data ?? []).some((a) => gradeOf(a) === g));
   const here = (pages: string[]) => (pages.includes(route.page) ? "page" : undefined);
   return (
-    <header class="bar">
+    <header class="topbar">
       <Link to={{ page: "overview" }} class="brand" label="Tidewatch 观潮">
         <svg viewBox="0 0 32 32" width="22" height="22" aria-hidden="true">
           <path d="M2 12c5 0 5 4 9 4s5-4 10-4 5 4 9 4" />
@@ -142,14 +144,9 @@ function Bar(props: BarProps) {
         <button type="button" class="icon" onClick={() => props.chooseLang(props.lang === "en" ? "zh" : "en")} title={t("language")} aria-label={t("language")}>
           {props.lang === "en" ? "中" : "EN"}
         </button>
-        <label class="select">
-          <span class="sr">{t("theme")}</span>
-          <select value={props.theme} onChange={(e) => props.chooseTheme(e.currentTarget.value as Theme)} title={t("theme")}>
-            <option value="auto">◐ {t("auto")}</option>
-            <option value="light">☀ {t("light")}</option>
-            <option value="dark">☾ {t("dark")}</option>
-          </select>
-        </label>
+        <button type="button" class="icon" onClick={() => props.chooseTheme(NEXT_THEME[props.theme])} title={`${t("theme")}: ${t(props.theme)}`} aria-label={`${t("theme")}: ${t(props.theme)}`}>
+          {THEME_MARK[props.theme]}
+        </button>
       </div>
     </header>
   );

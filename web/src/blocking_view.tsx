@@ -1,4 +1,5 @@
 // Who waits for whom, drawn: root blockers first, those that wait below them.
+import { useState } from "preact/hooks";
 import type { BlockingNode } from "./api";
 import type { Blocked } from "./blocking";
 import { duration } from "./format";
@@ -37,9 +38,13 @@ export function BlockingTrees(props: { trees: BlockingNode[]; instance: string |
   );
 }
 
+const BLOCKED_SHOWN = 8;
+
 function Node(props: { node: BlockingNode; root: boolean; instance: string | null }) {
   const { node, root, instance } = props;
   const waiting = count(node);
+  const [all, setAll] = useState(false);
+  const shown = all ? node.blocked : node.blocked.slice(0, BLOCKED_SHOWN);
   return (
     <li class={root ? "root" : ""}>
       <div class="session">
@@ -77,9 +82,16 @@ function Node(props: { node: BlockingNode; root: boolean; instance: string | nul
       </div>
       {node.blocked.length > 0 && (
         <ul>
-          {node.blocked.map((b) => (
+          {shown.map((b) => (
             <Node key={b.pid} node={b} root={false} instance={instance} />
           ))}
+          {shown.length < node.blocked.length && (
+            <li>
+              <button type="button" class="plain" onClick={() => setAll(true)}>
+                {t("show_rest", { n: node.blocked.length - shown.length })}
+              </button>
+            </li>
+          )}
         </ul>
       )}
     </li>

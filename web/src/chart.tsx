@@ -12,6 +12,8 @@ export interface Series {
   values: (number | null)[];
   /** A limit line: dashed, without fill. */
   limit?: boolean;
+  /** A colour of the style sheet instead of the next line colour. */
+  tone?: "critical" | "warning" | "notice" | "ok" | "muted";
 }
 export interface Mark {
   atMs: number;
@@ -45,10 +47,28 @@ export function stacked(series: readonly Series[]): Series[] {
   }));
 }
 
+const BARS = uPlot.paths.bars!({ size: [0.9, 60], align: 1 });
+
+function strokeOf(series: Series | undefined, at: number): string {
+  return colour(series?.limit ? "--muted" : `--${series?.tone ?? `line${(at % COLOURS) + 1}`}`);
+}
+
+const POWERS_OF_TWO = Array.from({ length: 52 }, (_, i) => 2 ** i);
+const ROUND_MS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 216e5, 432e5, 864e5, 1728e5, 6048e5];
+
+/** Distances between ticks that read well in a unit: powers of two for bytes, clock units for times. */
+function incrementsOf(unit: Unit): { incrs?: number[] } {
+  if (unit === "bytes" || unit === "bytes_per_second") return { incrs: POWERS_OF_TWO };
+  if (unit === "ms") return { incrs: ROUND_MS };
+  if (unit === "seconds") return { incrs: ROUND_MS.map((ms) => ms / 1000) };
+  return {};
+}
+
 interface Shape {
   title: string;
   unit: Unit;
   stack: boolean;
+  bars: boolean;
   height: number;
 }
 
@@ -66,29 +86,29 @@ function options(shape: Shape, series: readonly Series[], width: number, marks: 
     width,
     height: shape.height,
     cursor: { sync: { key: SYNC.key, setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { size: 5 } },
-    legend: { live: true },
+    legend: { live: true, markers: { width: 0, fill: (_u, at) => strokeOf(own(at), at - 1) } },
     scales: { x: { time: true }, y: { range: (_u, min, max) => ticksFrom(min, max, shape.unit) } },
     axes: [
       { stroke: ink, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 24, gap: 3, space: 70, values: (u, splits) => timesOf(u, splits) },
-      { stroke: ink, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 62, gap: 4, space: 34, values: (_u, splits) => splits.map((v) => number(v, shape.unit)) },
+      { stroke: ink, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 62, gap: 4, space: 34, ...incrementsOf(shape.unit), values: (_u, splits) => splits.map((v) => number(v, shape.unit)) },
     ],
     series: [
       { value: (_u, v) => (v === null ? "–" : stamp(v * 1000)) },
       ...series.map((s, at): uPlot.Series => {
-        const stroke = colour(s.limit ? "--muted" : `--line${(at % COLOURS) + 1}`);
+        const stroke = strokeOf(s, at);
         return {
           label: s.name,
           stroke,
           width: s.limit ? 1 : 1.5,
           ...(s.limit ? { dash: [4, 4] } : {}),
-          ...(shape.stack && !s.limit ? { fill: `${stroke}55` } : series.length === 1 ? { fill: `${stroke}1f` } : {}),
-          points: { show: (u, i, from, to) => lonely(u, i, from, to) },
+          ...(shape.bars ? { fill: stroke, width: 0, paths: BARS } : shape.stack && !s.limit ? { fill: `${stroke}55` } : series.length === 1 ? { fill: `${stroke}1f` } : {}),
+          points: { show: (u, i, from, to) => !shape.bars && lonely(u, i, from, to) },
           spanGaps: false,
           value: (u, _v, seriesAt, i) => shown(u, seriesAt, i ?? (u.data[0]?.length ?? 1) - 1),
         };
       }),
     ],
-    ...(shape.stack ? { bands: series.slice(1).flatMap((s, i) => (s.limit ? [] : [{ series: [i + 2, i + 1] as [number, number] }])) } : {}),
+    ...(shape.stack && !shape.bars ? { bands: series.slice(1).flatMap((s, i) => (s.limit ? [] : [{ series: [i + 2, i + 1] as [number, number] }])) } : {}),
     hooks: {
       drawClear: [(u) => shadeGaps(u, gaps.current)],
       draw: [(u) => drawMarks(u, marks.current)],
@@ -181,6 +201,8 @@ export function Chart(props: {
   times: number[];
   series: Series[];
   stack?: boolean | undefined;
+  /** Columns instead of lines, stacked. */
+  bars?: boolean | undefined;
   marks?: Mark[] | undefined;
   gaps?: Stretch[] | undefined;
   height?: number | undefined;
@@ -198,7 +220,8 @@ export function Chart(props: {
   picked.current = props.pick;
   zoomed.current = shared.setChoice;
   const stack = props.stack ?? false;
-  const shape = `${props.unit}|${stack}|${props.height ?? 0}|${props.series.map((s) => `${s.name}${s.limit ? "!" : ""}`).join("\u0001")}`;
+  const bars = props.bars ?? false;
+  const shape = `${props.unit}|${stack}|${bars}|${props.height ?? 0}|${props.series.map((s) => `${s.name}${s.limit ? "!" : ""}`).join("\u0001")}`;
   const series = useRef(props.series);
   // One array kept for the life of the plot, so that the legend reads the newest values.
   if (series.current.length !== props.series.length) series.current = [...props.series];
@@ -209,7 +232,7 @@ export function Chart(props: {
     if (at === null) return;
     const made = new uPlot(
       options(
-        { title: props.title, unit: props.unit, stack, height: props.height ?? 170 },
+        { title: props.title, unit: props.unit, stack: stack || bars, bars, height: props.height ?? 170 },
         series.current,
         Math.max(200, at.clientWidth),
         marks,
@@ -217,7 +240,7 @@ export function Chart(props: {
         (fromMs, toMs) => zoomed.current({ kind: "fixed", fromMs, toMs }),
         props.pick === undefined ? undefined : (atMs) => picked.current?.(atMs),
       ),
-      dataOf(props.times, props.series, stack),
+      dataOf(props.times, props.series, stack, bars),
       at,
     );
     plot.current = made;
@@ -235,10 +258,11 @@ export function Chart(props: {
   useEffect(() => {
     const made = plot.current;
     if (made === null) return;
-    made.setData(dataOf(props.times, props.series, stack));
+    made.setData(dataOf(props.times, props.series, stack, bars));
     const first = props.times[0];
     const last = props.times[props.times.length - 1];
-    if (first !== undefined && last !== undefined) made.setScale("x", { min: first, max: last });
+    const step = bars && props.times.length > 1 ? props.times[1]! - first! : 0;
+    if (first !== undefined && last !== undefined) made.setScale("x", { min: first, max: last + step });
   }, [props.times, props.series, props.marks, props.gaps, shape]);
 
   const latest = props.series.map((s) => `${s.name} ${number(lastKnown(s.values), props.unit)}`).join(", ");
@@ -250,7 +274,9 @@ function lastKnown(values: readonly (number | null)[]): number | null {
   return null;
 }
 
-function dataOf(times: number[], series: readonly Series[], stack: boolean): uPlot.AlignedData {
+function dataOf(times: number[], series: readonly Series[], stack: boolean, bars: boolean): uPlot.AlignedData {
+  // Columns are drawn over each other: the first reaches to the sum of all, the last stands in front.
+  if (bars) return [times, ...stacked([...series].reverse()).reverse().map((s) => s.values)];
   if (!stack) return [times, ...series.map((s) => s.values)];
   const sums = stacked(series.filter((s) => !s.limit));
   let next = 0;

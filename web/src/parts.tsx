@@ -158,7 +158,7 @@ export function Table<R>(props: { caption: string; columns: ColumnOf<R>[]; rows:
             <tr key={props.rowKey(row, at)} class={props.rowClass?.(row)}>
               {props.columns.map((c) => (
                 <td data-title={c.title} class={[c.number ? "num" : "", c.wide ? "wide" : "", c.minor ? "minor" : "", c.class ?? ""].join(" ")}>
-                  {c.cell(row)}
+                  <div class="cell">{c.cell(row)}</div>
                 </td>
               ))}
             </tr>

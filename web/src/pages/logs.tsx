@@ -6,15 +6,19 @@ import { clock, parseTime, stamp } from "../format";
 import { t } from "../language";
 import { Await, Choices, Empty, Link, Panel } from "../parts";
 import { logClasses, logCounts, logLines, type LogCountRow, type LogFilter, type LogRow } from "../queries";
-import { grid } from "../range";
+import { grid, stepSeconds } from "../range";
 import { momentOf, useData, useShared } from "../shell_state";
 
-const LINES_SHOWN = 300;
+const LINES_STEP = 100;
+const LINES_MAX = 2000;
+const BARS_MAX = 80;
 const TYPING_PAUSE_MS = 300;
 
 /** Levels by how bad they are; choosing one shows it and all worse ones. */
 const LEVELS = ["panic", "fatal", "error", "warning", "notice", "info", "debug"] as const;
 const CHOICES = ["all", "warning", "error", "fatal"] as const;
+
+const TONES: Record<string, NonNullable<Series["tone"]>> = { panic: "critical", fatal: "critical", error: "critical", warning: "warning", notice: "notice", info: "muted" };
 
 export function levelsFrom(least: string): string[] {
   const at = LEVELS.indexOf(least as (typeof LEVELS)[number]);
@@ -26,7 +30,7 @@ export function countSeries(rows: readonly LogCountRow[], times: readonly number
   const names = [...new Set(rows.map((r) => r.level ?? ""))].sort((a, b) => rank(a) - rank(b));
   return names.map((name) => {
     const at = new Map(rows.filter((r) => (r.level ?? "") === name).map((r) => [Math.round((parseTime(r.bucket) ?? 0) / 1000), r.n]));
-    return { name: name === "" ? t("other") : name, values: times.map((s) => at.get(s) ?? 0) };
+    return { name: name === "" ? t("other") : name, values: times.map((s) => at.get(s) ?? 0), tone: TONES[name] ?? "muted" };
   });
 }
 
@@ -37,17 +41,19 @@ function rank(level: string): number {
 
 export function Logs(props: { instance: string }) {
   const { instance } = props;
-  const { range, step, query, setQuery } = useShared();
+  const { range, query, setQuery } = useShared();
+  const step = stepSeconds(range, BARS_MAX);
   const least = query.get("level") ?? "all";
   const filter: LogFilter = { levels: least === "all" ? [] : levelsFrom(least), class: query.get("class") ?? "", search: query.get("search") ?? "" };
   const subject = `${instance}|${least}|${filter.class}|${filter.search}`;
+  const [shown, setShown] = useState(LINES_STEP);
   const [typed, setTyped] = useState(filter.search);
   useEffect(() => {
     if (typed === filter.search) return;
     const timer = setTimeout(() => setQuery({ search: typed }, true), TYPING_PAUSE_MS);
     return () => clearTimeout(timer);
   }, [typed]);
-  const lines = useData(`logs|${subject}`, momentOf(range), (signal) => sql<LogRow>(logLines(instance, range, filter, LINES_SHOWN), signal));
+  const lines = useData(`logs|${subject}`, `${momentOf(range)}|${shown}`, (signal) => sql<LogRow>(logLines(instance, range, filter, shown), signal));
   const counts = useData(`log-counts|${subject}`, momentOf(range), async (signal) => {
     const rows = await sql<LogCountRow>(logCounts(instance, range, filter, step), signal);
     const times = grid(range, step);
@@ -77,7 +83,7 @@ export function Logs(props: { instance: string }) {
       </div>
       <Panel title={t("logs_by_level")} class="chart-panel">
         <Await of={counts}>
-          {(c) => (c.series.length === 0 ? <Empty>{t("logs_none")}</Empty> : <Chart title={t("logs_by_level")} unit="count" times={c.times} series={c.series} stack height={120} />)}
+          {(c) => (c.series.length === 0 ? <Empty>{t("logs_none")}</Empty> : <Chart title={t("logs_by_level")} unit="count" times={c.times} series={c.series} bars height={120} />)}
         </Await>
       </Panel>
       <Panel title={t("log_lines")}>
@@ -86,11 +92,18 @@ export function Logs(props: { instance: string }) {
             rows.length === 0 ? (
               <Empty>{t("logs_none")}</Empty>
             ) : (
-              <LogLines
+              <>
+                <LogLines
                 lines={rows.map((r) => ({ ts_ms: parseTime(r.ts) ?? 0, level: r.level ?? "", class: r.class, body: r.body ?? "", code: r.code, pid: r.pid, fingerprint: r.fingerprint }))}
                 instance={instance}
-                truncated={rows.length === LINES_SHOWN}
-              />
+                />
+                {rows.length === shown && shown < LINES_MAX && (
+                  <button type="button" class="plain" onClick={() => setShown(Math.min(LINES_MAX, shown * 3))}>
+                    {t("show_more")}
+                  </button>
+                )}
+                {rows.length === LINES_MAX && <p class="empty">{t("rows_truncated", { n: rows.length })}</p>}
+              </>
             )
           }
         </Await>
@@ -109,10 +122,9 @@ export interface ShownLine {
   fingerprint?: string | null;
 }
 
-export function LogLines(props: { lines: ShownLine[]; instance: string | null; truncated?: boolean }) {
+export function LogLines(props: { lines: ShownLine[]; instance: string | null}) {
   return (
-    <>
-      <ol class="log">
+    <ol class="log">
         {props.lines.map((l) => (
           <li class={`l-${l.level}`}>
             <time dateTime={new Date(l.ts_ms).toISOString()} title={stamp(l.ts_ms)}>
@@ -132,7 +144,5 @@ export function LogLines(props: { lines: ShownLine[]; instance: string | null; t
           </li>
         ))}
       </ol>
-      {props.truncated && <p class="empty">{t("rows_truncated", { n: props.lines.length })}</p>}
-    </>
   );
 }

@@ -135,7 +135,7 @@ export function Overview() {
                         title: t("blocked"),
                         number: true,
                         cell: (i) => {
-                          const n = blocked.data?.get(i.instance) ?? (blocked.data ? 0 : null);
+                          const n = blocked.data?.get(i.instance) ?? (blocked.data && i.up !== false ? 0 : null);
                           return <span class={n !== null && n > 0 ? "bad" : ""}>{number(n)}</span>;
                         },
                       },

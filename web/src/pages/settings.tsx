@@ -100,7 +100,7 @@ export function Changes(props: { rows: ShownChange[] }) {
       rows={props.rows}
       rowKey={(_r, at) => String(at)}
       columns={[
-        { title: t("since"), cell: (r) => <time dateTime={new Date(r.ts_ms).toISOString()}>{stamp(r.ts_ms)}</time> },
+        { title: t("time"), cell: (r) => <time dateTime={new Date(r.ts_ms).toISOString()}>{stamp(r.ts_ms)}</time> },
         { title: t("kind"), cell: (r) => r.kind },
         { title: t("name"), cell: (r) => <code>{r.name}</code> },
         { title: t("change"), cell: (r) => <span class={`tag ${r.change === "removed" ? "warning" : ""}`}>{r.change}</span> },

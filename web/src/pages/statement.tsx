@@ -110,7 +110,7 @@ export function StatementPage(props: { instance: string; fingerprint: string }) 
       <Await of={history}>
         {(h) =>
           h.any ? (
-            <div class="chart-grid">
+            <div class="chart-grid four">
               <Panel title={t("mean_ms")} class="chart-panel" aside={marks.length > 0 && <span class="key-plan">{t("plan_change")}</span>}>
                 <Chart title={t("mean_ms")} unit="ms" times={h.times} series={[{ name: t("mean"), values: h.mean }]} marks={marks} />
               </Panel>
@@ -184,7 +184,7 @@ export function StatementPage(props: { instance: string; fingerprint: string }) 
                 rows={rows}
                 rowKey={(_r, at) => String(at)}
                 columns={[
-                  { title: t("since"), cell: (r) => shortStamp(parseTime(r.ts) ?? 0, range.toMs) },
+                  { title: t("time"), cell: (r) => shortStamp(parseTime(r.ts) ?? 0, range.toMs) },
                   { title: t("duration"), number: true, cell: (r) => number(r.duration_ms, "ms") },
                   { title: t("lock"), number: true, cell: (r) => number(r.lock_ms, "ms") },
                   { title: t("rows"), number: true, cell: (r) => number(r.rows) },
