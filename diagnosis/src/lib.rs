@@ -1,1 +1,17 @@
-//! diagnosis
+//! Explains: from the rows around an alert to who blocks whom, what changed, and a verdict with reasons and advice.
+//!
+//! Values in, values out: this room asks nothing itself, stores nothing and reads no clock. What is to be kept, its caller
+//! appends. Verdicts are trees written as data (`verdicts.yaml`), over facts that are computed from the evidence.
+//!
+//! Reading order: `session` (rows of `activity`) · `blocking` (who waits for whom) · `statement` (what changed between two
+//! windows) · `evidence` (everything around one alert) · `facts` (what conditions can refer to) · `verdict` (the trees).
+
+pub mod blocking;
+pub mod evidence;
+pub mod facts;
+pub mod session;
+pub mod statement;
+pub mod verdict;
+
+pub use evidence::Evidence;
+pub use verdict::{Finding, Trees};
