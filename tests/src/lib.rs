@@ -1,1 +1,14 @@
-//! tests
+//! Promises about the whole system, kept with real servers: the servers themselves, and how to wait for a state.
+//!
+//! Every server runs in a private folder on a free loopback port, as the account its package made for it, and is gone
+//! when its value is dropped. Nothing here sleeps for a state: `wait::until` polls with a deadline.
+//!
+//! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` · `mariadb`.
+
+pub mod mariadb;
+pub mod postgres;
+pub mod process;
+pub mod wait;
+
+pub use mariadb::MariaDb;
+pub use postgres::Postgres;

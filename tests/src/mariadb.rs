@@ -1,0 +1,139 @@
+//! A private MariaDB: its own folder, its own port, an account `root` without password on loopback, gone with its value.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use mysql_async::{Conn, OptsBuilder};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    postgres::StartError,
+    process::{Guard, free_port, give, is_root},
+    wait,
+};
+
+const SERVER: &str = "/usr/sbin/mariadbd";
+const INSTALL: &str = "/usr/bin/mariadb-install-db";
+/// How long a server may take to answer.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A running server.
+pub struct MariaDb {
+    guard: Option<Guard>,
+    dir: TempDir,
+    port: u16,
+    options: Vec<String>,
+}
+
+impl MariaDb {
+    /// Starts it with performance_schema; `options` are further arguments such as `--log-bin`.
+    pub async fn start(options: &[&str]) -> Result<MariaDb, StartError> {
+        if !Path::new(SERVER).exists() {
+            return Err(StartError::NotInstalled("mariadb-server".into()));
+        }
+        let dir = tempfile::Builder::new().prefix("tw-my-").tempdir()?;
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+        fs::create_dir(dir.path().join("data"))?;
+        // Servers that share a folder for temporary files delete those of one another when they start.
+        fs::create_dir(dir.path().join("tmp"))?;
+        if is_root() {
+            give(dir.path(), "mysql")?;
+        }
+        let mut server = MariaDb {
+            guard: None,
+            port: free_port()?,
+            options: options.iter().map(|o| (*o).to_owned()).collect(),
+            dir,
+        };
+        let mut install = Command::new(INSTALL);
+        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+        install.arg(format!("--datadir={}", server.data_dir().display()));
+        install.arg(format!("--tmpdir={}", server.dir.path().join("tmp").display()));
+        if is_root() {
+            install.arg("--user=mysql");
+        }
+        let out = install.output()?;
+        if !out.status.success() {
+            return Err(StartError::Failed(String::from_utf8_lossy(&out.stderr).into_owned()));
+        }
+        server.run().await?;
+        Ok(server)
+    }
+
+    /// Starts it again after [`MariaDb::stop`], on the same port and data.
+    pub async fn run(&mut self) -> Result<(), StartError> {
+        let mut command = Command::new(SERVER);
+        command.args(["--no-defaults", "--bind-address=127.0.0.1", "--performance-schema=ON"]);
+        command.args(["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--max-connections=60"]);
+        command.arg(format!("--port={}", self.port));
+        command.arg(format!("--datadir={}", self.data_dir().display()));
+        command.arg(format!("--tmpdir={}", self.dir.path().join("tmp").display()));
+        command.arg(format!("--socket={}", self.socket().display()));
+        command.arg(format!("--log-error={}", self.error_log().display()));
+        command.arg(format!("--pid-file={}", self.dir.path().join("mariadb.pid").display()));
+        if is_root() {
+            command.arg("--user=mysql");
+        }
+        command.args(&self.options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.guard = Some(Guard::start(&mut command, Signal::TERM)?);
+        let answered = wait::until(START_TIMEOUT, async || {
+            if self.guard.as_mut().is_some_and(|g| g.ended().is_some()) {
+                return Some(false);
+            }
+            let connection = self.connect("root").await.ok()?;
+            connection.disconnect().await.ok().map(|()| true)
+        });
+        match answered.await {
+            Some(true) => Ok(()),
+            _ => Err(StartError::Failed(self.output())),
+        }
+    }
+
+    /// Stops it as an operator would.
+    pub fn stop(&mut self) {
+        self.guard = None;
+    }
+
+    /// What the server wrote to its error log.
+    pub fn output(&self) -> String {
+        fs::read_to_string(self.error_log()).unwrap_or_default()
+    }
+
+    /// Its error log.
+    pub fn error_log(&self) -> PathBuf {
+        self.dir.path().join("error.log")
+    }
+
+    /// Its data folder.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("mariadb.sock")
+    }
+
+    /// Its port of 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A session of an account without password, over the socket.
+    pub async fn connect(&self, user: &str) -> Result<Conn, mysql_async::Error> {
+        let options = OptsBuilder::default().user(Some(user)).socket(Some(self.socket().display().to_string()));
+        Conn::new(options.prefer_socket(false)).await
+    }
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        self.guard = None;
+    }
+}
