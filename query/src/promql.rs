@@ -5,7 +5,7 @@
 //! they stream by (`aggregate`), vectors are matched once by labels (`binary_match`). This module reads no clock, does no
 //! I/O of its own and keeps nothing between queries; limits and the stop check are arguments.
 //!
-//! Reading order: `token`, `lexer`, `ast`, `parser*`, `check`, `format` · `source`, `selection`, `memory` · `value`, `eval*`,
+//! Reading order: `token`, `lexer`, `ast`, `parser*`, `check`, `format`, `pretty` · `source`, `selection`, `memory` · `value`, `eval*`,
 //! `window`, `range`, `functions` (the list of all), `function_*` · `aggregate*`, `binary*`, `info` · `histogram*`,
 //! `quantile`, `kahan` · `engine`, `budget`, `annotations`, `json` · `notation` (series as test scripts write them).
 
@@ -53,6 +53,7 @@ mod parser_duration;
 mod parser_selector;
 mod pattern;
 pub mod position;
+mod pretty;
 mod quantile;
 mod range;
 mod selection;
@@ -69,6 +70,7 @@ pub use histogram::Histogram;
 pub use matcher::{MatchOp, Matcher};
 pub use memory::MemorySource;
 pub use parser::{ParseError, parse_with};
+pub use pretty::pretty;
 pub use source::{Selection, SeriesSamples, Source, SourceError};
 pub use value::{Point, STALE_NAN_BITS};
 

@@ -17,7 +17,7 @@ impl Display for Expr {
                 suffix(f, e)
             }
             Expr::Matrix(e) => {
-                write!(f, "{}[{}]", selection(&e.selector), e.range)?;
+                write!(f, "{}[{}]", selection(&e.selector), whole_duration(&e.range))?;
                 suffix(f, &e.selector)
             }
             Expr::Subquery(e) => write!(f, "{}{}", e.expr, subquery_suffix(e)),
@@ -119,6 +119,7 @@ pub(super) fn selection(s: &Selector) -> String {
             inside.push(m.to_string());
         }
     }
+    inside.sort();
     let name = s.name.as_deref().filter(|_| plain).unwrap_or("");
     if inside.is_empty() && !name.is_empty() { name.into() } else { format!("{name}{{{}}}", inside.join(",")) }
 }
@@ -140,21 +141,34 @@ fn modifiers(at: Option<At>, offset: Option<&DurationExpr>) -> String {
         Some(At::End) => " @ end()".into(),
     };
     if let Some(offset) = offset {
-        text.push_str(&format!(" offset {offset}"));
+        text.push_str(&format!(" offset {}", whole_duration(offset)));
     }
     text
 }
 
 /// `[1h:5m] @ 10.000 offset 5m`.
 pub(super) fn subquery_suffix(s: &Subquery) -> String {
-    let step = s.step.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!("[{}:{step}]{}", s.range, modifiers(s.at, s.offset.as_ref()))
+    let step = s.step.as_ref().map(whole_duration).unwrap_or_default();
+    format!("[{}:{step}]{}", whole_duration(&s.range), modifiers(s.at, s.offset.as_ref()))
+}
+
+/// A duration by itself: a bare number of seconds gets its unit.
+fn whole_duration(duration: &DurationExpr) -> String {
+    match duration {
+        DurationExpr::Literal(seconds, ..) => super::durations::literal(*seconds, true),
+        DurationExpr::Unary(minus, inner, _) if matches!(**inner, DurationExpr::Literal(..)) => {
+            format!("{}{}", if *minus { "-" } else { "+" }, whole_duration(inner))
+        }
+        other => other.to_string(),
+    }
 }
 
 impl Display for DurationExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            DurationExpr::Literal(seconds, ..) => f.write_str(&super::durations::literal(*seconds, true)),
+            DurationExpr::Literal(seconds, with_unit, _) => {
+                f.write_str(&super::durations::literal(*seconds, *with_unit))
+            }
             DurationExpr::Step(_) => f.write_str("step()"),
             DurationExpr::Range(_) => f.write_str("range()"),
             DurationExpr::Unary(minus, e, _) => write!(f, "{}{e}", if *minus { "-" } else { "+" }),

@@ -73,6 +73,14 @@ impl Matcher {
         &self.value
     }
 
+    /// The value for an engine that knows Rust's regular expressions only: what is spelled otherwise there is rewritten.
+    pub fn rust_value(&self) -> String {
+        match self.op {
+            MatchOp::Re | MatchOp::Nre => super::pattern::translate(&self.value),
+            MatchOp::Eq | MatchOp::Ne => self.value.clone(),
+        }
+    }
+
     /// Whether a label value meets the condition.
     pub fn matches(&self, value: &str) -> bool {
         match (self.op, &self.regex) {

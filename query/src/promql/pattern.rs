@@ -32,7 +32,7 @@ fn describe(error: &regex::Error, pattern: &str) -> String {
 }
 
 /// Rewrites RE2's spelling.
-fn translate(pattern: &str) -> String {
+pub(super) fn translate(pattern: &str) -> String {
     let (mut out, mut chars) = (String::with_capacity(pattern.len() + 8), pattern.char_indices().peekable());
     let mut in_class = false;
     while let Some((at, c)) = chars.next() {
