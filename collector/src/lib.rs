@@ -10,12 +10,20 @@
 //! Reading order: `config` (raw, then checked) · `clock` · `source` (what a source is given) · `outlet` (where rows go)
 //! · `databases` (PostgreSQL, MySQL, MariaDB).
 
+pub mod check;
 pub mod clock;
 pub mod config;
+pub mod databases;
+pub mod host;
 pub mod outlet;
+pub mod run;
+pub mod self_watch;
+pub mod sender;
 pub mod source;
+pub mod spool;
 
 pub use clock::Clock;
 pub use config::{Config, ConfigError};
 pub use outlet::Outlet;
+pub use run::{RunError, run};
 pub use source::Context;

@@ -292,10 +292,8 @@ fn check_address(place: &Place<'_>, field: &str, engine: Engine, text: &Text) ->
 
 fn check_filter(raw: &Option<RawFilter>) -> NameFilter {
     let words = |list: &Option<Vec<Text>>| list.iter().flatten().map(|t| t.value.clone()).collect();
-    raw.as_ref().map_or_else(NameFilter::default, |f| NameFilter {
-        include: words(&f.include),
-        exclude: words(&f.exclude),
-    })
+    raw.as_ref()
+        .map_or_else(NameFilter::default, |f| NameFilter { include: words(&f.include), exclude: words(&f.exclude) })
 }
 
 fn check_intervals(place: &Place<'_>, field: &str, raw: &RawIntervals) -> Result<Intervals, ConfigError> {

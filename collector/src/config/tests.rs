@@ -20,9 +20,8 @@ fn the_smallest_file_has_every_default() {
 
 #[test]
 fn errors_name_line_field_and_what_is_allowed() {
-    let database = |more: &str| {
-        refused(&format!("databases:\n  - engine: postgresql\n    address: localhost:5432\n    {more}\n"))
-    };
+    let database =
+        |more: &str| refused(&format!("databases:\n  - engine: postgresql\n    address: localhost:5432\n    {more}\n"));
     for (got, want) in [
         (refused("tenant: ../x\n"), "c.yaml:3:9: tenant: \"../x\" is not allowed; allowed: 1 to 64 letters"),
         (refused("host: {interval: 10}\n"), "c.yaml:3:18: host.interval: \"10\" is not allowed; allowed: 1s to 24h"),

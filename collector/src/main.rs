@@ -1,0 +1,98 @@
+//! `tidewatch-collector`: reads what its configuration names and sends it to a Tidewatch server.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use collector::{Clock, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Reads hosts, databases and their logs, and sends what it read to a Tidewatch server.
+#[derive(Debug, Parser)]
+#[command(name = "tidewatch-collector", version)]
+struct Arguments {
+    /// Configuration file (YAML).
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What is logged: error, warn, info, debug, or filters like collector=debug.
+    #[arg(long, global = true, value_name = "FILTER", default_value = "info", env = "TIDEWATCH_LOG")]
+    log: String,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tries the server and every target, and says what works, what is missing and how to grant it.
+    Check,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let Some(path) = &arguments.config else {
+        eprintln!("tidewatch-collector: --config FILE is needed");
+        return ExitCode::from(2);
+    };
+    let filter = match EnvFilter::try_new(&arguments.log) {
+        Ok(filter) => filter,
+        Err(e) => {
+            eprintln!("tidewatch-collector: --log {:?}: {e}", arguments.log);
+            return ExitCode::from(2);
+        }
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::from(2);
+        }
+    };
+    // One thread: a collector must stay a guest on the machine of its database.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("tidewatch-collector: runtime: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        match arguments.command {
+            Some(Command::Check) => check(config).await,
+            None => run(config).await,
+        }
+    })
+}
+
+async fn run(config: Config) -> ExitCode {
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    match collector::run(config, Clock::system(), shutdown).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!(error = %e, "collector could not run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn check(config: Config) -> ExitCode {
+    let report = collector::check::check(&config, Clock::system()).await;
+    print!("{report}");
+    if report.works() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            shutdown.cancel();
+        }
+        (Err(e), _) | (_, Err(e)) => tracing::error!(error = %e, "signals can't be caught"),
+    }
+}
