@@ -1,0 +1,147 @@
+//! Questions over a real store in a private folder: SQL over event tables and samples, PromQL through the store, and limits.
+#![allow(clippy::unwrap_used)]
+
+use proto::{Events, EventsBuilder, Labels, Table, Value};
+use query::{ErrorKind, Querier, QueryLimits};
+use storage::{Append, Rows, SampleRows, Store, StoreConfig};
+
+const NOW_MS: i64 = 1_767_225_600_000; // 2026-01-01T00:00:00Z
+
+struct Site {
+    _folder: tempfile::TempDir,
+    querier: Querier,
+}
+
+async fn append(store: &Store, rows: Rows<'_>) {
+    store.append(Append { tenant: "0", origin: None, rows, now_ms: NOW_MS }).unwrap().await.unwrap();
+}
+
+fn logs() -> Events {
+    let mut builder = EventsBuilder::new(Table::Logs);
+    for i in 0..10 {
+        let instance = if i % 2 == 0 { "db1" } else { "db2" };
+        let level = if i < 3 { Value::from("error") } else { Value::Null };
+        let attributes = format!(r#"{{"relation":"t{i}"}}"#);
+        builder.row(
+            instance,
+            NOW_MS - 10_000 + i * 1_000,
+            [("body", format!("line {i}").into()), ("level", level), ("attributes", attributes.into()), ("pid", i.into())],
+        );
+    }
+    builder.build()
+}
+
+async fn site(limits: QueryLimits) -> Site {
+    let folder = tempfile::tempdir().unwrap();
+    let config = StoreConfig { data_dir: folder.path().join("data"), ..StoreConfig::default() };
+    let store = Store::open(config, NOW_MS).await.unwrap();
+    append(&store, Rows::Events(&logs())).await;
+    let series = [
+        Labels::from_pairs([("__name__", "pg_up"), ("instance", "db1")]),
+        Labels::from_pairs([("__name__", "pg_up"), ("instance", "db2")]),
+        Labels::from_pairs([("__name__", "commits_total"), ("instance", "db1")]),
+    ];
+    let labels: Vec<&[u8]> = series.iter().map(Labels::as_bytes).collect();
+    let (mut of, mut timestamps_ms, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for step in 0..60i64 {
+        for (i, value) in [1.0, 0.0, 10.0 * step as f64].into_iter().enumerate() {
+            of.push(i as u32);
+            timestamps_ms.push(NOW_MS - 600_000 + step * 10_000);
+            values.push(value);
+        }
+    }
+    let rows = SampleRows { labels: &labels, series: &of, timestamps_ms: &timestamps_ms, values: &values, families: &[] };
+    append(&store, Rows::Samples(rows)).await;
+    Site { _folder: folder, querier: Querier::new(store, limits) }
+}
+
+/// The rows as `a|b`, nulls empty.
+async fn ask(site: &Site, sql: &str) -> Vec<String> {
+    let answer = site.querier.sql("0", sql).await.unwrap();
+    let mut rows = Vec::new();
+    for batch in &answer.batches {
+        for row in 0..batch.num_rows() {
+            let cell = |c| arrow::util::display::array_value_to_string(batch.column(c), row).unwrap();
+            rows.push((0..batch.num_columns()).map(cell).collect::<Vec<_>>().join("|"));
+        }
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_reads_every_table_with_and_without_a_flush() {
+    let site = site(QueryLimits::default()).await;
+    let cases: &[(&str, &[&str])] = &[
+        ("SELECT count(*) FROM logs", &["10"]),
+        ("SELECT instance, count(*) FROM logs GROUP BY instance ORDER BY instance", &["db1|5", "db2|5"]),
+        ("SELECT body FROM logs WHERE instance = 'db2' AND level = 'error'", &["line 1"]),
+        ("SELECT count(*) FROM logs WHERE ts >= '2025-12-31T23:59:55Z'", &["5"]),
+        ("SELECT count(*) FROM logs WHERE ts < timestamp '2025-12-31T23:59:55Z' AND instance IN ('db1', 'db3')", &["3"]),
+        ("SELECT body FROM logs WHERE ts BETWEEN '2025-12-31T23:59:51Z' AND '2025-12-31T23:59:52Z' ORDER BY ts", &[
+            "line 1", "line 2",
+        ]),
+        ("SELECT json_get(attributes, 'relation') FROM logs WHERE pid = 4", &["t4"]),
+        ("SELECT count(*), min(value), max(value) FROM metrics WHERE metric = 'commits_total'", &["60|0.0|590.0"]),
+        ("SELECT DISTINCT json_get(labels, 'instance') AS i FROM metrics WHERE metric IN ('pg_up', 'x') ORDER BY i", &[
+            "db1", "db2",
+        ]),
+        ("SELECT count(*) FROM statements", &["0"]),
+        ("SELECT count(*) FROM logs a JOIN logs b ON a.pid = b.pid", &["10"]),
+    ];
+    for pass in ["in the head", "in parts"] {
+        for (sql, expected) in cases {
+            assert_eq!(ask(&site, sql).await, *expected, "{pass}: {sql}");
+        }
+        site.querier.store().flush(NOW_MS).await.unwrap();
+    }
+    assert_eq!(ask(&site, "SELECT table_name FROM information_schema.tables WHERE table_name = 'plans'").await, ["plans"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_can_change_nothing_and_says_what_is_wrong() {
+    let site = site(QueryLimits::default()).await;
+    for (sql, part) in [
+        ("SELEC 1", "SELEC"),
+        ("SELECT nope FROM logs", "nope"),
+        ("SELECT * FROM nope", "nope"),
+        ("DROP TABLE logs", "DDL not supported"),
+        ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'", "DDL not supported"),
+        ("INSERT INTO logs (instance) VALUES ('x')", "DML not supported"),
+        ("COPY logs TO '/tmp/x.csv'", "DML not supported"),
+        ("SET datafusion.execution.batch_size = 1", "Statement not supported"),
+    ] {
+        let error = site.querier.sql("0", sql).await.expect_err(sql);
+        assert_eq!(error.kind(), ErrorKind::BadData, "{sql}: {error}");
+        assert!(error.to_string().contains(part), "{sql}: {error}");
+    }
+    assert_eq!(ask(&site, "SELECT count(*) FROM logs").await, ["10"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_too_large_is_cut_or_refused_and_says_so() {
+    let site = site(QueryLimits { sql_rows_max: 7, samples_max: 100, text_bytes_max: 200, ..QueryLimits::default() }).await;
+    let answer = site.querier.sql("0", "SELECT * FROM logs").await.unwrap();
+    assert_eq!((answer.rows(), answer.truncated), (7, true));
+    let error = site.querier.range("0", "commits_total + on() group_left pg_up", NOW_MS - 600_000, NOW_MS, 1_000).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Execution);
+    let error = site.querier.instant("0", &"x".repeat(300), NOW_MS).await.unwrap_err();
+    assert_eq!(error.to_string(), "query has 300 bytes, more than the 200 allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promql_reads_the_store() {
+    let site = site(QueryLimits::default()).await;
+    let json = async |query: &str| {
+        let answer = site.querier.instant("0", query, NOW_MS - 10_000).await.unwrap();
+        format!("{:?}", answer.value)
+    };
+    for pass in ["in the head", "in parts"] {
+        assert!(json("sum(pg_up)").await.contains("Float(1.0)"), "{pass}: {}", json("sum(pg_up)").await);
+        assert!(json("rate(commits_total[5m])").await.contains("Float(1.0)"), "{pass}: {}", json("rate(commits_total[5m])").await);
+        assert!(json("count({__name__=~\"pg_.*|commits.*\"})").await.contains("Float(3.0)"), "{pass}");
+        site.querier.store().flush(NOW_MS).await.unwrap();
+    }
+    let error = site.querier.instant("0", "sum(", NOW_MS).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadData);
+    assert!(error.to_string().starts_with("1:5: parse error"), "{error}");
+}

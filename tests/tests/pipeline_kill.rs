@@ -1,0 +1,210 @@
+//! Nothing acknowledged is lost and nothing is counted twice, while the server is killed (SIGKILL) at random moments and while
+//! it is away: the real `tidewatch serve`, fed through the collector's own spool and sender, compared with what was sent.
+//!
+//! Short by default; `SOAK=1` kills 20 times and stays away for two minutes (`make soak`).
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use collector::{
+    Clock, Outlet,
+    config::ServerConfig,
+    outlet::Way,
+    sender::Sender,
+    source::Desk,
+    spool::{Spool, SpoolOptions},
+};
+use proto::{EventsBuilder, Labels, Table, samples::SamplesBuilder};
+use tests::{
+    process::free_port,
+    program::{Api, Program},
+    wait,
+};
+use tokio_util::sync::CancellationToken;
+
+const INSTANCE: &str = "pipeline";
+const SERIES: usize = 50;
+const ROWS_PER_ROUND: u64 = 5;
+/// Time between two rounds of rows, milliseconds.
+const ROUND_MS: u64 = 20;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A server on fixed ports over one data directory, restarted as often as wanted.
+struct Site {
+    folder: tempfile::TempDir,
+    http: u16,
+    grpc: u16,
+}
+
+impl Site {
+    fn new() -> Site {
+        Site { folder: tempfile::tempdir().unwrap(), http: free_port().unwrap(), grpc: free_port().unwrap() }
+    }
+
+    async fn start(&self) -> Program {
+        let config = self.folder.path().join("tidewatch.yaml");
+        std::fs::write(&config, "{}\n").unwrap();
+        let words = [
+            "serve".into(),
+            "--config".into(),
+            config.display().to_string(),
+            "--data-dir".into(),
+            self.folder.path().join("data").display().to_string(),
+            "--http-listen".into(),
+            format!("127.0.0.1:{}", self.http),
+            "--grpc-listen".into(),
+            format!("127.0.0.1:{}", self.grpc),
+        ];
+        let mut program = Program::start("tidewatch", words, &[], &self.folder.path().join("server.log")).unwrap();
+        program.ready(self.api().base()).await.unwrap();
+        program
+    }
+
+    fn api(&self) -> Api {
+        Api::new(format!("http://127.0.0.1:{}", self.http))
+    }
+}
+
+/// The collector's road without its sources: outlet, spool, sender.
+struct Road {
+    outlet: Outlet,
+    way: Way,
+    shutdown: CancellationToken,
+}
+
+fn road(folder: &Path, grpc: u16) -> Road {
+    let clock = Clock::system();
+    let options = SpoolOptions {
+        data_dir: folder.join("collector"),
+        bytes_max: 256 << 20,
+        id: None,
+        tenant: "0".into(),
+        resource: Labels::empty(),
+        host: "test".into(),
+        boot: "".into(),
+        now_ms: clock.now_ms(),
+    };
+    let way = Way::new(Spool::open(options).unwrap(), clock.clone());
+    let shutdown = CancellationToken::new();
+    let sender = Sender {
+        server: ServerConfig { address: format!("http://127.0.0.1:{grpc}"), tls: None },
+        way: way.clone(),
+        clock,
+        desk: Desk::default(),
+        host: "test".into(),
+        tenant: "0".into(),
+        shutdown: shutdown.clone(),
+    };
+    tokio::spawn(sender.run());
+    Road { outlet: Outlet::new(way.clone()), way, shutdown }
+}
+
+/// What was handed to the outlet.
+#[derive(Debug, Default, PartialEq)]
+struct Sent {
+    samples: u64,
+    samples_sum: f64,
+    calls: u64,
+    log_lines: u64,
+}
+
+/// Puts rows into the outlet until told to stop.
+async fn produce(outlet: Outlet, stop: Arc<AtomicBool>) -> Sent {
+    let series: Vec<Labels> = (0..SERIES)
+        .map(|i| Labels::from_pairs([("__name__", "pipeline_counter"), ("instance", INSTANCE), ("n", &i.to_string())]))
+        .collect();
+    let clock = Clock::system();
+    let mut sent = Sent::default();
+    let mut ticks = tokio::time::interval(Duration::from_millis(ROUND_MS));
+    let mut last_ms = 0;
+    while !stop.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let now_ms = clock.now_ms().max(last_ms + 1); // one sample a millisecond and series: none replaces another
+        last_ms = now_ms;
+        let mut samples = SamplesBuilder::default();
+        for labels in &series {
+            samples.push(labels, now_ms, sent.samples as f64);
+            sent.samples_sum += sent.samples as f64;
+            sent.samples += 1;
+        }
+        outlet.send_samples(samples);
+        let mut stats = EventsBuilder::new(Table::StatementStats);
+        let mut logs = EventsBuilder::new(Table::Logs);
+        for _ in 0..ROWS_PER_ROUND {
+            let fingerprint = format!("{:016x}", sent.calls);
+            stats.row(INSTANCE, now_ms, [("fingerprint", fingerprint.into()), ("calls", 1i64.into())]);
+            logs.row(INSTANCE, now_ms, [("body", format!("line {}", sent.log_lines).into())]);
+            sent.calls += 1;
+            sent.log_lines += 1;
+        }
+        outlet.send_events(stats.build());
+        outlet.send_events(logs.build());
+    }
+    sent
+}
+
+/// What the server answers about it.
+async fn stored(api: &Api) -> Result<Sent, String> {
+    let one = async |query: &str| -> Result<Vec<f64>, String> {
+        let rows = api.sql(query).await?;
+        Ok(rows[0].iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect())
+    };
+    let samples = one("SELECT count(*), sum(value), count(DISTINCT value) FROM metrics WHERE metric = 'pipeline_counter'").await?;
+    let stats = one("SELECT sum(calls), count(DISTINCT fingerprint) FROM statement_stats WHERE instance = 'pipeline'").await?;
+    let logs = one("SELECT count(*), count(DISTINCT body) FROM logs WHERE instance = 'pipeline'").await?;
+    if samples[0] != samples[2] || stats[0] != stats[1] || logs[0] != logs[1] {
+        return Err(format!("something is there twice: samples {samples:?}, statements {stats:?}, logs {logs:?}"));
+    }
+    Ok(Sent { samples: samples[0] as u64, samples_sum: samples[1], calls: stats[0] as u64, log_lines: logs[0] as u64 })
+}
+
+async fn drained(road: &Road) {
+    let waited = wait::until(DRAIN_TIMEOUT, async || road.way.spool.lock().is_drained().then_some(())).await;
+    assert!(waited.is_some(), "the spool did not drain: {:?}", road.way.spool.lock().counters());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn soak_kill_and_absence() {
+    let soak = std::env::var_os("SOAK").is_some();
+    let (kills, away) = if soak { (20, Duration::from_secs(120)) } else { (5, Duration::from_secs(6)) };
+    let seed = fastrand::u64(..);
+    println!("seed {seed}, {kills} kills, {} s away", away.as_secs());
+    let mut random = fastrand::Rng::with_seed(seed);
+
+    let site = Site::new();
+    let mut server = site.start().await;
+    let road = road(site.folder.path(), site.grpc);
+    let stop = Arc::new(AtomicBool::new(false));
+    let producer = tokio::spawn(produce(road.outlet.clone(), stop.clone()));
+
+    for kill in 0..kills {
+        tokio::time::sleep(Duration::from_millis(random.u64(100..1_500))).await; // the random moment, not a poll interval
+        server.kill();
+        println!("kill {}", kill + 1);
+        server = site.start().await;
+    }
+    server.kill();
+    println!("away");
+    tokio::time::sleep(away).await; // the absence itself, not a poll interval
+    server = site.start().await;
+    stop.store(true, Ordering::Relaxed);
+    let sent = producer.await.unwrap();
+    drained(&road).await;
+    assert_eq!(stored(&site.api()).await.unwrap(), sent, "after the spool drained");
+
+    server.kill();
+    server = site.start().await;
+    assert_eq!(stored(&site.api()).await.unwrap(), sent, "after one more kill");
+    let gaps = site.api().sql("SELECT count(*) FROM gaps").await.unwrap();
+    assert_eq!(gaps[0][0].as_f64(), Some(0.0), "nothing was dropped, so there is no gap");
+    println!("sent and stored: {sent:?}");
+    road.shutdown.cancel();
+    server.stop();
+}
