@@ -9,19 +9,31 @@
 //! evaluates a question beyond selecting series and rows.
 //!
 //! Reading order: `config` · `append` (what goes in) · `error` · `disk` (the seam under log and local state) · `log` (the
-//! bytes that make an append durable; docs/formats/log.md) · `admission` (what is refused) · `head` (recent rows) ·
-//! `events` (event tables: head, parts, reads; docs/formats/events.md) · `metrics` (the metrics table) · `manifest` (what
-//! parts there are; docs/formats/manifest.md) · `flush` · `compact` · `retain` · `snapshot` (reads) · `store` (all of it together) ·
-//! `stats` · `matcher`.
+//! bytes that make an append durable; docs/formats/log.md) · `admission` (what is refused) · `sources` (what is a resend) ·
+//! `head` (recent rows) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` ·
+//! `manifest` (which parts there are; docs/formats/manifest.md) · `upkeep` (flush, compaction, expiry) with its pure choices
+//! `compact` and `retain` · `snapshot` (reads) · `recover` (opening) · `store` (all of it together) · `stats` · `matcher`.
 
+mod admission;
 pub mod append;
+mod compact;
 pub mod config;
+mod disk;
 pub mod error;
+mod events;
+mod head;
+mod log;
+mod manifest;
 pub mod matcher;
 pub mod metrics;
+mod part;
+mod recover;
+mod retain;
 pub mod snapshot;
+mod sources;
 pub mod stats;
 pub mod store;
+mod upkeep;
 
 pub use append::{Append, Origin, Outcome, PendingAppend, Rows, SampleRows};
 pub use config::{Keep, Limits, ObjectStoreConfig, OnDamage, Retention, S3Config, StoreConfig};
@@ -29,6 +41,7 @@ pub use error::{AppendError, MaintainError, OpenError};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metrics::{ReadError, SeriesQuery, SeriesSamples};
 pub use proto::samples::Family;
-pub use snapshot::{EventQuery, Snapshot, event_schema};
+pub use events::event_schema;
+pub use snapshot::{EventQuery, Snapshot};
 pub use stats::{FlushReason, FlushReport, MaintainReport, StoreStats, TableStats};
 pub use store::{Notice, Store, Subscription};

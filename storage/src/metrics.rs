@@ -55,6 +55,7 @@ mod tests;
 pub use cache::MetricsCache;
 pub use flat::flat_schema;
 pub use head::{HeadEpoch, HeadWriter, MetricsHead, SeriesId};
+pub(crate) use part::PartFile;
 pub use part::{MetricsPart, PartInfo};
 pub use part_merge::{MergedPart, merge_parts};
 pub use part_write::{DAY_MS, EncodedPart, PartError, write_parts};

@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
-};
-use futures::stream::BoxStream;
-use proto::{Kind, Labels, Table};
+use arrow::array::RecordBatch;
+use futures::{StreamExt, stream::BoxStream};
+use object_store::ObjectStore;
+use proto::{Labels, Table, samples::Family};
 
-use crate::{Family, Matcher, ReadError, SeriesQuery, SeriesSamples};
+use crate::{
+    Matcher, ReadError, SeriesQuery, SeriesSamples,
+    events::{EventHead, read::Scan},
+    manifest::FamilyEntry,
+    metrics::{HeadEpoch, MetricsView},
+    part::Part,
+};
+
+/// Parts of an event table that one scan reads at the same time.
+const SCAN_PARTS_AT_ONCE: usize = 2;
 
 /// Which rows and columns of an event table.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,90 +38,139 @@ impl Default for EventQuery {
     }
 }
 
-/// The Arrow schema of an event table as a scan gives it: Text is Utf8, Timestamp is Timestamp(Millisecond, "UTC"),
-/// Int is Int64, Float is Float64, Bool is Boolean, Bytes is Binary; all but `instance` and `ts` are nullable.
-pub fn event_schema(table: Table) -> SchemaRef {
-    let fields = table.columns().iter().map(|column| {
-        let data_type = match column.kind {
-            Kind::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-            Kind::Int => DataType::Int64,
-            Kind::Float => DataType::Float64,
-            Kind::Bool => DataType::Boolean,
-            Kind::Text => DataType::Utf8,
-            Kind::Bytes => DataType::Binary,
-        };
-        Field::new(column.name, data_type, !matches!(column.name, "instance" | "ts"))
-    });
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+/// One tenant's data at one moment; cheap to clone. Parts it names are not deleted while it, or a stream from it, lives.
+#[derive(Clone)]
+pub struct Snapshot(Arc<Inner>);
+
+struct Inner {
+    tenant: String,
+    objects: Arc<dyn ObjectStore>,
+    parts: Arc<Vec<Arc<Part>>>,
+    epochs: Vec<Arc<HeadEpoch>>,
+    events: Vec<(Table, Arc<EventHead>, usize)>,
+    families: Arc<std::collections::BTreeMap<String, FamilyEntry>>,
 }
 
-/// One tenant's data at one moment; cheap to clone. Parts it names are not deleted while it lives.
-#[derive(Clone)]
-pub struct Snapshot {}
-
 impl Snapshot {
+    /// `epochs` oldest first. Of each event head, the rows that are there now.
+    pub(crate) fn new(
+        tenant: &str,
+        objects: Arc<dyn ObjectStore>,
+        parts: Arc<Vec<Arc<Part>>>,
+        epochs: Vec<Arc<HeadEpoch>>,
+        events: Vec<(Table, Arc<EventHead>)>,
+        families: Arc<std::collections::BTreeMap<String, FamilyEntry>>,
+    ) -> Snapshot {
+        let events = events.into_iter().map(|(table, head)| { let rows = head.rows(); (table, head, rows) }).collect();
+        Snapshot(Arc::new(Inner { tenant: tenant.to_owned(), objects, parts, epochs, events, families }))
+    }
+
+    fn metrics(&self, min_ms: i64, max_ms: i64) -> MetricsView {
+        let wanted = |part: &&Arc<Part>| {
+            part.entry.tenant == self.0.tenant && part.entry.min_ts_ms <= max_ms && part.entry.max_ts_ms >= min_ms
+        };
+        let parts = self.0.parts.iter().filter(wanted).filter_map(|p| p.metrics.clone()).collect();
+        MetricsView { epochs: self.0.epochs.clone(), parts }
+    }
+
     /// Samples of the matching series within the range, sorted by labels, timestamps ascending, duplicates resolved (the
     /// last appended wins); series without any are left out.
-    pub async fn select(&self, _query: &SeriesQuery<'_>) -> Result<Vec<SeriesSamples>, ReadError> {
-        todo!()
+    pub async fn select(&self, query: &SeriesQuery<'_>) -> Result<Vec<SeriesSamples>, ReadError> {
+        self.metrics(query.min_ms, query.max_ms).select(query).await
     }
 
     /// Matching series that may have samples in the range, sorted, at most `limit`.
     pub async fn series(
         &self,
-        _matchers: &[Matcher],
-        _min_ms: i64,
-        _max_ms: i64,
-        _limit: usize,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        limit: usize,
     ) -> Result<Vec<Labels>, ReadError> {
-        todo!()
+        self.metrics(min_ms, max_ms).series(matchers, min_ms, max_ms, limit).await
     }
 
     /// Label names of those series, sorted, at most `limit`.
     pub async fn label_names(
         &self,
-        _matchers: &[Matcher],
-        _min_ms: i64,
-        _max_ms: i64,
-        _limit: usize,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        limit: usize,
     ) -> Result<Vec<String>, ReadError> {
-        todo!()
+        self.metrics(min_ms, max_ms).label_names(matchers, min_ms, max_ms, limit).await
     }
 
     /// Values of one label of those series, sorted, at most `limit`.
     pub async fn label_values(
         &self,
-        _name: &str,
-        _matchers: &[Matcher],
-        _min_ms: i64,
-        _max_ms: i64,
-        _limit: usize,
+        name: &str,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        limit: usize,
     ) -> Result<Vec<String>, ReadError> {
-        todo!()
+        self.metrics(min_ms, max_ms).label_values(name, matchers, min_ms, max_ms, limit).await
     }
 
-    /// The metrics table flat, for SQL: batches of (metric Utf8, labels Utf8 JSON, ts Timestamp(ms, UTC), value Float64).
+    /// The metrics table flat, for SQL: batches of (metric Utf8, labels Utf8 JSON, ts Timestamp(ms, UTC), value Float64);
+    /// more series than `series_max` are an error.
     pub async fn scan_metrics(
         &self,
-        _matchers: &[Matcher],
-        _min_ms: i64,
-        _max_ms: i64,
-        _series_max: usize,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        series_max: usize,
     ) -> Result<BoxStream<'static, Result<RecordBatch, ReadError>>, ReadError> {
-        todo!()
+        let stream = self.metrics(min_ms, max_ms).scan_flat(matchers, min_ms, max_ms, series_max).await?;
+        Ok(self.pinning(stream))
     }
 
-    /// Rows of an event table, in no order across batches, with the columns asked for (types: [`event_schema`]).
+    /// Rows of an event table, in no order across batches, with the columns asked for (types: [`crate::event_schema`]).
     pub async fn scan(
         &self,
-        _table: Table,
-        _query: &EventQuery,
+        table: Table,
+        query: &EventQuery,
     ) -> Result<BoxStream<'static, Result<RecordBatch, ReadError>>, ReadError> {
-        todo!()
+        let scan = Scan::new(table, query)?;
+        let mut recent = Vec::new();
+        for (_, head, rows) in self.0.events.iter().filter(|(t, _, _)| *t == table) {
+            for batch in head.first(*rows) {
+                if let Some(batch) = scan.apply(&batch)? {
+                    recent.push(Ok(batch));
+                }
+            }
+        }
+        let wanted = |part: &&Arc<Part>| {
+            part.entry.tenant == self.0.tenant
+                && part.entry.table == table.name()
+                && scan.overlaps(part.entry.min_ts_ms, part.entry.max_ts_ms)
+        };
+        let open = |part: &Arc<Part>| scan.clone().part(self.0.objects.clone(), part.entry.path.clone(), part.entry.bytes);
+        let parts: Vec<_> = self.0.parts.iter().filter(wanted).map(open).collect();
+        let parts = futures::stream::iter(parts).flatten_unordered(SCAN_PARTS_AT_ONCE);
+        Ok(self.pinning(futures::stream::iter(recent).chain(parts).boxed()))
+    }
+
+    /// Keeps the snapshot's parts for as long as the stream.
+    fn pinning<T: Send + 'static>(&self, stream: BoxStream<'static, T>) -> BoxStream<'static, T> {
+        let pinned = self.clone();
+        stream
+            .map(move |item| {
+                let _ = &pinned;
+                item
+            })
+            .boxed()
     }
 
     /// What metrics are, by name.
     pub fn families(&self) -> Vec<Family> {
-        todo!()
+        let family = |(name, e): (&String, &FamilyEntry)| Family {
+            name: name.clone(),
+            kind: e.kind.clone(),
+            help: e.help.clone(),
+            unit: e.unit.clone(),
+        };
+        self.0.families.iter().map(family).collect()
     }
 }

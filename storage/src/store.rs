@@ -1,17 +1,62 @@
 //! The store: log, head, parts and manifest together.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use proto::Class;
+use parking_lot::Mutex;
+use proto::{Class, Events, refusal::Refusal};
+use tokio::sync::broadcast;
 
 use crate::{
-    Append, AppendError, FlushReport, MaintainError, MaintainReport, OpenError, PendingAppend, Snapshot, StoreConfig,
-    StoreStats,
+    Append, AppendError, FlushReport, MaintainError, MaintainReport, OpenError, Outcome, PendingAppend, Rows, SampleRows,
+    Snapshot, StoreConfig, StoreStats,
+    admission::{Refused, Window, check_shape},
+    disk::{DirLock, Disk, Files},
+    events::to_batch,
+    head::{Sealed, Tenant},
+    log::{Failure, Log, Position, frame::FrameKind, record},
+    manifest::{Manifest, ManifestHome},
+    part::{Part, PartStore},
+    sources::Sources,
 };
+
+/// Notices that a subscriber may fall behind by before it loses the oldest.
+const NOTICES_MAX: usize = 1024;
+/// Most tenants.
+const TENANTS_MAX: usize = 4096;
 
 /// Keeps what was admitted. Cheap to clone; all clones are the same store.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: StoreConfig,
+    pub(crate) parts: PartStore,
+    pub(crate) home: ManifestHome,
+    pub(crate) log: Log,
+    pub(crate) state: Mutex<State>,
+    /// Held by a flush, a compaction step, an expiry: one at a time changes the manifest.
+    pub(crate) upkeep: tokio::sync::Mutex<()>,
+    notices: broadcast::Sender<Notice>,
+    pub(crate) _lock: Option<DirLock>,
+}
+
+/// Everything that appends, reads and upkeep share; held for microseconds.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) tenants: BTreeMap<Arc<str>, Tenant>,
+    pub(crate) sealed: Option<Arc<Sealed>>,
+    pub(crate) sources: Sources,
+    /// As last saved.
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) parts: Arc<Vec<Arc<Part>>>,
+    /// No longer in the manifest, perhaps still being read.
+    pub(crate) obsolete: Vec<Arc<Part>>,
+    /// When the oldest row of the head came.
+    pub(crate) oldest_ms: Option<i64>,
+    pub(crate) counters: StoreStats,
+}
 
 /// Something was appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,70 +70,322 @@ pub struct Notice {
 }
 
 /// A bounded queue of notices: a slow reader loses the oldest, and learns how many.
-pub struct Subscription {}
+pub struct Subscription {
+    receiver: broadcast::Receiver<Notice>,
+    lost: u64,
+}
 
 impl Subscription {
-    /// The next notice; `None` when the store is closed.
+    /// The next notice; `None` when the store is gone.
     pub async fn next(&mut self) -> Option<Notice> {
-        todo!()
+        loop {
+            match self.receiver.recv().await {
+                Ok(notice) => return Some(notice),
+                Err(broadcast::error::RecvError::Lagged(n)) => self.lost += n,
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
     }
 
     /// How many notices this subscription has lost so far.
     pub fn lost(&self) -> u64 {
-        todo!()
+        self.lost
     }
 }
 
 impl Store {
     /// Opens or creates the store at `config.data_dir` and replays its log. `now_ms`: the time, milliseconds.
-    pub async fn open(_config: StoreConfig, _now_ms: i64) -> Result<Store, OpenError> {
-        todo!()
+    pub async fn open(config: StoreConfig, now_ms: i64) -> Result<Store, OpenError> {
+        config.check()?;
+        let dir = config.data_dir.clone();
+        let io = |source| OpenError::Io { what: format!("creating {}", dir.display()), source };
+        std::fs::create_dir_all(&dir).map_err(io)?;
+        let lock_path = dir.join("lock");
+        let lock = DirLock::take(&lock_path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::InUse { path: lock_path.display().to_string() },
+            _ => io(e),
+        })?;
+        let disk: Arc<dyn Disk> = Arc::new(Files);
+        let parts = PartStore::open(&config.object_store, &dir, disk.clone())?;
+        Store::open_with(config, disk, parts, Some(lock), now_ms).await
+    }
+
+    pub(crate) fn of(
+        config: StoreConfig,
+        parts: PartStore,
+        home: ManifestHome,
+        log: Log,
+        state: State,
+        lock: Option<DirLock>,
+    ) -> Store {
+        let inner = Inner {
+            config,
+            parts,
+            home,
+            log,
+            state: Mutex::new(state),
+            upkeep: tokio::sync::Mutex::new(()),
+            notices: broadcast::channel(NOTICES_MAX).0,
+            _lock: lock,
+        };
+        Store { inner: Arc::new(inner) }
     }
 
     /// Puts rows into the log's buffer and the head, where they can be read at once. The answer resolves when they are
     /// synced: acknowledge only then.
-    pub fn append(&self, _append: Append<'_>) -> Result<PendingAppend, AppendError> {
-        todo!()
+    pub fn append(&self, append: Append<'_>) -> Result<PendingAppend, AppendError> {
+        let rows = match &append.rows {
+            Rows::Samples(samples) => samples.values.len() as u64,
+            Rows::Events(events) => events.rows() as u64,
+        };
+        let taken = check_shape(&append).and_then(|()| self.inner.append(&append));
+        match taken {
+            Ok((at, outcome)) => Ok(self.inner.pending(at, outcome)),
+            Err(e) => {
+                *self.inner.state.lock().counters.refused.entry(e.refusal()).or_default() += rows.max(1);
+                Err(e)
+            }
+        }
     }
 
     /// The highest sequence on disk of each class of a source.
-    pub fn durable(&self, _collector: &str, _epoch: u64) -> Vec<(Class, u64)> {
-        todo!()
+    pub fn durable(&self, collector: &str, epoch: u64) -> Vec<(Class, u64)> {
+        let synced = self.inner.log.progress().borrow().synced;
+        self.inner.state.lock().sources.durable(collector, epoch, synced)
     }
 
     /// A consistent view of one tenant's data.
-    pub fn snapshot(&self, _tenant: &str) -> Snapshot {
-        todo!()
+    pub fn snapshot(&self, tenant: &str) -> Snapshot {
+        let state = self.inner.state.lock();
+        let (mut epochs, mut events) = (Vec::new(), Vec::new());
+        for sealed in state.sealed.iter().flat_map(|s| &s.tenants).filter(|t| *t.tenant == *tenant) {
+            epochs.push(sealed.metrics.clone());
+            events.extend(sealed.events.iter().cloned());
+        }
+        let mut families = Arc::default();
+        if let Some(live) = state.tenants.get(tenant) {
+            epochs.push(live.metrics.epoch());
+            events.extend(live.events.iter().map(|(table, head)| (*table, head.clone())));
+            families = live.families.clone();
+        }
+        Snapshot::new(tenant, self.inner.parts.objects.clone(), state.parts.clone(), epochs, events, families)
     }
 
     /// Tenants that have data.
     pub fn tenants(&self) -> Vec<Arc<str>> {
-        todo!()
+        let state = self.inner.state.lock();
+        let mut names: Vec<Arc<str>> = state.tenants.keys().cloned().collect();
+        names.extend(state.parts.iter().map(|p| p.entry.tenant.as_str().into()));
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Notices of what is appended from now on.
     pub fn subscribe(&self) -> Subscription {
-        todo!()
+        Subscription { receiver: self.inner.notices.subscribe(), lost: 0 }
     }
 
     /// Turns the head into parts and shortens the log.
     pub async fn flush(&self, _now_ms: i64) -> Result<FlushReport, MaintainError> {
-        todo!()
+        let _alone = self.inner.upkeep.lock().await;
+        self.inner.flush().await
     }
 
     /// One round of upkeep: a flush if one is due, one compaction step, retention, removal of files nobody reads.
     /// Call it every few seconds from one task.
-    pub async fn maintain(&self, _now_ms: i64) -> Result<MaintainReport, MaintainError> {
-        todo!()
+    pub async fn maintain(&self, now_ms: i64) -> Result<MaintainReport, MaintainError> {
+        let _alone = self.inner.upkeep.lock().await;
+        self.inner.maintain(now_ms).await.inspect_err(|_| self.inner.state.lock().counters.maintain_errors += 1)
     }
 
     /// The present numbers.
     pub fn stats(&self) -> StoreStats {
-        todo!()
+        self.inner.stats()
     }
 
     /// Syncs the log and stops its writer. Appends are refused from here on; snapshots stay readable.
     pub async fn close(self) {
-        todo!()
+        let inner = self.inner.clone();
+        // joining a thread would hold up the runtime; that it panicked has been said already
+        let _ = tokio::task::spawn_blocking(move || inner.log.close()).await;
     }
 }
+
+impl Inner {
+    fn append(&self, append: &Append<'_>) -> Result<(Position, Outcome), AppendError> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if let Some(at) = append.origin.as_ref().and_then(|origin| state.sources.duplicate(origin)) {
+            state.counters.duplicates += 1;
+            return Ok((at, Outcome::Duplicate));
+        }
+        let head_bytes = state.head_size().1;
+        if head_bytes >= self.config.head_bytes_max {
+            let max = self.config.head_bytes_max;
+            return Err(AppendError::Full(format!("the head holds {head_bytes} of {max} bytes until it is flushed")));
+        }
+        let tenant: Arc<str> = append.tenant.into();
+        if !state.tenants.contains_key(&tenant) {
+            if state.tenants.len() >= TENANTS_MAX {
+                return Err(AppendError::TooLarge { what: "tenants", found: TENANTS_MAX + 1, max: TENANTS_MAX });
+            }
+            state.tenants.insert(tenant.clone(), Tenant::new(BTreeMap::new()));
+        }
+        let (at, rows, refused, class) = match &append.rows {
+            Rows::Samples(rows) => {
+                let (at, rows, refused) = self.append_samples(state, &tenant, append, rows)?;
+                (at, rows, refused, Class::Samples)
+            }
+            Rows::Events(events) => {
+                let (at, rows, refused) = self.append_events(state, &tenant, append, events)?;
+                (at, rows, refused, events.table.class())
+            }
+        };
+        if let Some(origin) = &append.origin {
+            let synced = self.log.progress().borrow().synced;
+            state.sources.advance(origin, at, synced, append.now_ms);
+        }
+        state.oldest_ms.get_or_insert(append.now_ms);
+        state.counters.rows += rows;
+        for (refusal, n) in &refused {
+            *state.counters.refused.entry(*refusal).or_default() += n;
+        }
+        drop(guard);
+        if rows > 0 {
+            // nobody listening is no error
+            let _ = self.notices.send(Notice { tenant, class, rows });
+        }
+        Ok((at, Outcome::Stored { rows, refused: refused.into_iter().collect() }))
+    }
+
+    fn append_samples(
+        &self,
+        state: &mut State,
+        tenant: &Arc<str>,
+        append: &Append<'_>,
+        rows: &SampleRows<'_>,
+    ) -> Result<(Position, u64, Refused), AppendError> {
+        let limits = &self.config.limits;
+        let window = Window::new(limits, self.config.retention.of(None).age_ms, append.now_ms);
+        let series_free = limits.series_max.saturating_sub(state.tenants.values().map(|t| t.metrics.series()).sum());
+        let Some(head) = state.tenants.get_mut(tenant) else { return Err(AppendError::Closed) };
+        let admitted = head.admit(rows, limits, window, series_free, append.origin.as_ref());
+        let payload = record::encode_samples(
+            tenant,
+            append.origin.as_ref(),
+            admitted.definitions.iter().copied(),
+            &admitted.series,
+            &admitted.timestamps_ms,
+            &admitted.values,
+            &admitted.families,
+        );
+        match self.log.append(FrameKind::Samples, &payload) {
+            Ok(at) => {
+                head.put_samples(&admitted.series, &admitted.timestamps_ms, &admitted.values);
+                if !admitted.families.is_empty() {
+                    head.put_families(admitted.families.iter().copied());
+                }
+                Ok((at, admitted.values.len() as u64, admitted.refused))
+            }
+            Err(failure) => {
+                head.forget_definitions(&admitted.definitions);
+                Err(refused(&failure))
+            }
+        }
+    }
+
+    fn append_events(
+        &self,
+        state: &mut State,
+        tenant: &Arc<str>,
+        append: &Append<'_>,
+        events: &Events,
+    ) -> Result<(Position, u64, Refused), AppendError> {
+        let table = events.table;
+        let window = Window::new(&self.config.limits, self.config.retention.of(Some(table)).age_ms, append.now_ms);
+        let mut counts = Refused::new();
+        let keep: Vec<u32> = (0..events.rows() as u32)
+            .filter(|row| match window.refuse(events.ts_ms(*row as usize)) {
+                None => true,
+                Some(refusal) => {
+                    *counts.entry(refusal).or_insert(0) += 1;
+                    false
+                }
+            })
+            .collect();
+        let keep_only = (keep.len() < events.rows()).then_some(&keep[..]);
+        let batch = to_batch(events, keep_only).map_err(|e| AppendError::Malformed(e.to_string()))?;
+        let payload = record::encode_events(tenant, append.origin.as_ref(), events, keep_only);
+        if payload.len() > record::RECORD_BYTES_MAX {
+            return Err(AppendError::TooLarge { what: "bytes", found: payload.len(), max: record::RECORD_BYTES_MAX });
+        }
+        let Some(head) = state.tenants.get_mut(tenant) else { return Err(AppendError::Closed) };
+        let at = self.log.append(FrameKind::Events, &payload).map_err(|failure| refused(&failure))?;
+        if !keep.is_empty() {
+            head.put_events(table, batch)?;
+        }
+        Ok((at, keep.len() as u64, counts))
+    }
+
+    fn pending(&self, at: Position, outcome: Outcome) -> PendingAppend {
+        let mut progress = self.log.progress();
+        PendingAppend(Box::pin(async move {
+            let reached = progress.wait_for(|p| p.synced >= at || p.failure.is_some()).await;
+            let Ok(reached) = reached else { return Err(AppendError::Closed) };
+            match &reached.failure {
+                Some(failure) if reached.synced < at => Err(refused(failure)),
+                _ => Ok(outcome),
+            }
+        }))
+    }
+
+    fn stats(&self) -> StoreStats {
+        let state = self.state.lock();
+        let mut stats = state.counters.clone();
+        let (series, bytes) = state.head_size();
+        (stats.head_series, stats.head_bytes) = (series as u64, bytes);
+        for part in state.parts.iter() {
+            let name = crate::part::event_table(&part.entry.table).map_or(crate::part::METRICS, proto::Table::name);
+            let table = stats.tables.entry(name).or_default();
+            table.parts += 1;
+            table.bytes += part.entry.bytes;
+            table.rows += part.entry.rows;
+        }
+        drop(state);
+        (stats.log_bytes, stats.log_segments) = self.log.size();
+        let progress = self.log.progress().borrow().clone();
+        stats.log_syncs = progress.syncs;
+        match progress.failure {
+            Some(Failure::Full(_)) => stats.full = true,
+            Some(Failure::Poisoned(why)) => stats.poisoned = Some(why),
+            Some(Failure::Closed) | None => {}
+        }
+        stats
+    }
+}
+
+impl State {
+    /// Series and bytes of the head, what is being flushed included.
+    pub(crate) fn head_size(&self) -> (usize, u64) {
+        let (mut series, mut bytes) = (0, self.sealed.as_ref().map_or(0, |s| s.bytes));
+        for (s, b) in self.tenants.values().map(Tenant::size) {
+            series += s;
+            bytes += b;
+        }
+        (series, bytes as u64)
+    }
+}
+
+fn refused(failure: &Failure) -> AppendError {
+    match failure {
+        Failure::Full(why) => AppendError::Full(why.clone()),
+        Failure::Poisoned(why) => AppendError::Poisoned(why.clone()),
+        Failure::Closed => AppendError::Closed,
+    }
+}
+
+const _: () = assert!(Refusal::ALL.len() == 9, "a new reason needs a place in AppendError::refusal");
+
+#[cfg(test)]
+mod tests;

@@ -284,10 +284,10 @@ impl Bodies {
 }
 
 /// The file under a part, for the Parquet reader.
-struct PartFile {
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    size_bytes: u64,
+pub(crate) struct PartFile {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) path: Path,
+    pub(crate) size_bytes: u64,
 }
 
 impl AsyncFileReader for PartFile {

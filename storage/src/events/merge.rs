@@ -1,0 +1,106 @@
+//! Merging parts of one tenant, table and day: a k-way merge of sorted streams, a few thousand rows of each in memory.
+
+use std::{cmp::Ordering, sync::Arc};
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    compute::interleave_record_batch,
+};
+use futures::{StreamExt, stream::BoxStream};
+use object_store::ObjectStore;
+use parquet::arrow::ArrowWriter;
+use proto::Table;
+
+use super::{
+    event_schema,
+    read::{damaged, open},
+    write::{EncodedEvents, properties, timestamps},
+};
+use crate::ReadError;
+
+/// Rows written at a time.
+const OUTPUT_ROWS: usize = 4096;
+
+/// One input: where it is, and its size in bytes.
+pub(crate) struct Input {
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+}
+
+struct Source {
+    stream: BoxStream<'static, Result<RecordBatch, ReadError>>,
+    /// Index of the present batch among those kept for the next output; its next row.
+    batch: usize,
+    row: usize,
+}
+
+/// Merges inputs, given in the order of their sequence: rows of equal (instance, ts) keep that order. The result is one
+/// file in memory, so the caller bounds what the inputs have together.
+pub(crate) async fn merge(store: Arc<dyn ObjectStore>, table: Table, day: i64, inputs: &[Input]) -> Result<EncodedEvents, ReadError> {
+    let fail = |e: &dyn std::fmt::Display| damaged(table.name(), e);
+    let properties = properties(table).map_err(|e| fail(&e))?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), event_schema(table), Some(properties)).map_err(|e| fail(&e))?;
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    let mut sources = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let stream = open(store.clone(), &input.path, input.bytes, table, None, |_| true).await?;
+        let mut source = Source { stream, batch: 0, row: 0 };
+        if source.advance(&mut batches).await? {
+            sources.push(source);
+        }
+    }
+    let (mut rows, mut min_ts_ms, mut max_ts_ms) = (0u64, i64::MAX, i64::MIN);
+    let mut picked: Vec<(usize, usize)> = Vec::with_capacity(OUTPUT_ROWS);
+    while !sources.is_empty() {
+        let mut least = 0;
+        for candidate in 1..sources.len() {
+            if sources[candidate].compare(&sources[least], &batches) == Ordering::Less {
+                least = candidate;
+            }
+        }
+        let source = &mut sources[least];
+        let ts = timestamps(&batches[source.batch])[source.row];
+        (min_ts_ms, max_ts_ms, rows) = (min_ts_ms.min(ts), max_ts_ms.max(ts), rows + 1);
+        picked.push((source.batch, source.row));
+        source.row += 1;
+        let is_used_up = source.row == batches[source.batch].num_rows();
+        if is_used_up && !source.advance(&mut batches).await? {
+            sources.remove(least);
+        }
+        // kept batches are bounded too: each input holds one, and used-up ones go with every output
+        if picked.len() == OUTPUT_ROWS || sources.is_empty() || batches.len() > 2 * inputs.len() + 8 {
+            let refs: Vec<&RecordBatch> = batches.iter().collect();
+            let merged = interleave_record_batch(&refs, &picked).map_err(|e| fail(&e))?;
+            writer.write(&merged).map_err(|e| fail(&e))?;
+            picked.clear();
+            let kept: Vec<RecordBatch> = sources.iter().map(|s| batches[s.batch].clone()).collect();
+            sources.iter_mut().enumerate().for_each(|(i, s)| s.batch = i);
+            batches = kept;
+            tokio::task::yield_now().await; // ingest and queries share these cores
+        }
+    }
+    let bytes = writer.into_inner().map_err(|e| fail(&e))?.into();
+    Ok(EncodedEvents { day, min_ts_ms, max_ts_ms, rows, bytes })
+}
+
+impl Source {
+    /// Takes the next batch that has rows; false at the end.
+    async fn advance(&mut self, batches: &mut Vec<RecordBatch>) -> Result<bool, ReadError> {
+        while let Some(batch) = self.stream.next().await {
+            let batch = batch?;
+            if batch.num_rows() > 0 {
+                (self.batch, self.row) = (batches.len(), 0);
+                batches.push(batch);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn compare(&self, other: &Source, batches: &[RecordBatch]) -> Ordering {
+        let (a, b) = (&batches[self.batch], &batches[other.batch]);
+        let instance_a = a.column(0).as_string::<i32>().value(self.row);
+        let instance_b = b.column(0).as_string::<i32>().value(other.row);
+        instance_a.cmp(instance_b).then_with(|| timestamps(a)[self.row].cmp(&timestamps(b)[other.row]))
+    }
+}

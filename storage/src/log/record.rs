@@ -1,0 +1,434 @@
+//! What one append is in the log: rows with their tenant and their place in their sender's sequence.
+//!
+//! Byte by byte: docs/formats/log.md.
+
+use proto::{Class, Events, Labels, Table, events::Cells, samples::Family};
+
+use super::bytes::{Cursor, Malformed, put_bytes, put_varint, unzigzag, zigzag};
+use super::frame::FrameKind;
+use crate::append::Origin;
+
+/// Most rows in one record.
+pub(crate) const RECORD_ROWS_MAX: usize = proto::batch::ROWS_MAX;
+/// Largest record, bytes, decompressed.
+pub(crate) const RECORD_BYTES_MAX: usize = 128 << 20;
+/// Blocks smaller than this are not worth compressing, bytes.
+const COMPRESS_BYTES_MIN: usize = 512;
+/// The log is read once at most: fast matters, size hardly.
+const ZSTD_LEVEL: i32 = 1;
+
+const PLAIN: u8 = 0;
+const ZSTD: u8 = 1;
+/// Values: this nibble says that eight raw bytes follow; a smaller one, how many bytes of an integer.
+const RAW: u8 = 15;
+/// Largest integer written as one, so that it is exact as a float.
+const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// An origin that owns its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnedOrigin {
+    pub(crate) collector: String,
+    pub(crate) epoch: u64,
+    pub(crate) class: Class,
+    pub(crate) sequence: u64,
+}
+
+/// A decoded record.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) tenant: String,
+    pub(crate) origin: Option<OwnedOrigin>,
+    pub(crate) rows: RecordRows,
+}
+
+/// Its rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum RecordRows {
+    Samples(SamplesRecord),
+    Events(Events),
+}
+
+/// Samples by series id; ids are given by definitions in this or an earlier record of the same tenant and generation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SamplesRecord {
+    pub(crate) definitions: Vec<(u32, Labels)>,
+    pub(crate) series: Vec<u32>,
+    pub(crate) timestamps_ms: Vec<i64>,
+    pub(crate) values: Vec<f64>,
+    pub(crate) families: Vec<Family>,
+}
+
+impl PartialEq for SamplesRecord {
+    /// Values by their bits.
+    fn eq(&self, other: &SamplesRecord) -> bool {
+        let bits = |v: &[f64]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        (&self.definitions, &self.series, &self.timestamps_ms, &self.families)
+            == (&other.definitions, &other.series, &other.timestamps_ms, &other.families)
+            && bits(&self.values) == bits(&other.values)
+    }
+}
+
+fn put_head(out: &mut Vec<u8>, tenant: &str, origin: Option<&Origin<'_>>) {
+    put_bytes(out, tenant.as_bytes());
+    match origin {
+        None => out.push(0),
+        Some(origin) => {
+            out.push(1);
+            put_bytes(out, origin.collector.as_bytes());
+            put_varint(out, origin.epoch);
+            put_varint(out, origin.class as u64);
+            put_varint(out, origin.sequence);
+        }
+    }
+}
+
+/// Appends a block: its coding, then its bytes behind their length.
+fn put_block(out: &mut Vec<u8>, block: &[u8]) {
+    if block.len() >= COMPRESS_BYTES_MIN
+        && let Ok(small) = zstd::bulk::compress(block, ZSTD_LEVEL)
+        && small.len() < block.len()
+    {
+        out.push(ZSTD);
+        put_varint(out, block.len() as u64);
+        put_bytes(out, &small);
+        return;
+    }
+    out.push(PLAIN);
+    put_bytes(out, block);
+}
+
+fn take_block(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Malformed> {
+    match cursor.byte()? {
+        PLAIN => Ok(cursor.bytes()?.to_vec()),
+        ZSTD => {
+            let size = usize::try_from(cursor.varint()?).unwrap_or(usize::MAX);
+            if size > RECORD_BYTES_MAX {
+                return Err(Malformed("block larger than a record may be"));
+            }
+            match zstd::bulk::decompress(cursor.bytes()?, size) {
+                Ok(block) if block.len() == size => Ok(block),
+                _ => Err(Malformed("damaged zstd block")),
+            }
+        }
+        _ => Err(Malformed("unknown block coding")),
+    }
+}
+
+/// A samples record's payload.
+pub(crate) fn encode_samples<'a>(
+    tenant: &str,
+    origin: Option<&Origin<'_>>,
+    definitions: impl Iterator<Item = (u32, &'a [u8])>,
+    series: &[u32],
+    timestamps_ms: &[i64],
+    values: &[f64],
+    families: &[&Family],
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + values.len() * 8);
+    put_head(&mut out, tenant, origin);
+    let mut block = Vec::new();
+    for (id, labels) in definitions {
+        put_varint(&mut block, u64::from(id));
+        put_bytes(&mut block, labels);
+    }
+    put_block(&mut out, &block);
+    put_varint(&mut out, values.len() as u64);
+    put_series(&mut out, series);
+    put_timestamps(&mut out, timestamps_ms);
+    put_values(&mut out, values);
+    put_varint(&mut out, families.len() as u64);
+    for family in families {
+        for text in [&family.name, &family.kind, &family.help, &family.unit] {
+            put_bytes(&mut out, text.as_bytes());
+        }
+    }
+    out
+}
+
+fn put_series(out: &mut Vec<u8>, series: &[u32]) {
+    let consecutive = series.windows(2).all(|w| w[0].checked_add(1) == Some(w[1]));
+    out.push(u8::from(!consecutive));
+    if consecutive {
+        put_varint(out, series.first().copied().unwrap_or(0).into());
+    } else {
+        let mut expected = 0i64;
+        for &id in series {
+            put_varint(out, zigzag(i64::from(id) - expected));
+            expected = i64::from(id) + 1;
+        }
+    }
+}
+
+fn take_series(cursor: &mut Cursor<'_>, rows: usize) -> Result<Vec<u32>, Malformed> {
+    let wrong = Malformed("series id that is no u32");
+    let mut series = Vec::with_capacity(rows);
+    match cursor.byte()? {
+        0 => {
+            let first = cursor.varint()?;
+            for row in 0..rows as u64 {
+                series.push(first.checked_add(row).and_then(|id| u32::try_from(id).ok()).ok_or(wrong)?);
+            }
+        }
+        1 => {
+            let mut expected = 0i64;
+            for _ in 0..rows {
+                let id = unzigzag(cursor.varint()?).checked_add(expected).and_then(|id| u32::try_from(id).ok());
+                series.push(id.ok_or(wrong)?);
+                expected = i64::from(id.ok_or(wrong)?) + 1;
+            }
+        }
+        _ => return Err(Malformed("unknown series coding")),
+    }
+    Ok(series)
+}
+
+fn put_timestamps(out: &mut Vec<u8>, timestamps_ms: &[i64]) {
+    let first = timestamps_ms.first().copied().unwrap_or(0);
+    let same = timestamps_ms.iter().all(|t| *t == first);
+    out.push(u8::from(!same));
+    if same {
+        put_varint(out, zigzag(first));
+    } else {
+        let mut last = 0i64;
+        for &t in timestamps_ms {
+            put_varint(out, zigzag(t.wrapping_sub(last)));
+            last = t;
+        }
+    }
+}
+
+fn take_timestamps(cursor: &mut Cursor<'_>, rows: usize) -> Result<Vec<i64>, Malformed> {
+    match cursor.byte()? {
+        0 => Ok(vec![unzigzag(cursor.varint()?); rows]),
+        1 => {
+            let mut last = 0i64;
+            (0..rows)
+                .map(|_| {
+                    last = last.wrapping_add(unzigzag(cursor.varint()?));
+                    Ok(last)
+                })
+                .collect()
+        }
+        _ => Err(Malformed("unknown timestamp coding")),
+    }
+}
+
+/// Two nibbles a byte say how each value is written, then the values: most are small integers.
+fn put_values(out: &mut Vec<u8>, values: &[f64]) {
+    let nibbles_at = out.len();
+    out.resize(nibbles_at + values.len().div_ceil(2), 0);
+    for (row, &value) in values.iter().enumerate() {
+        let integer = value as i64;
+        let exact = value.abs() <= INTEGER_MAX && (integer as f64).to_bits() == value.to_bits();
+        let nibble = if exact {
+            let n = zigzag(integer);
+            let len = 8 - n.leading_zeros() as usize / 8;
+            out.extend_from_slice(&n.to_le_bytes()[..len]);
+            len as u8
+        } else {
+            out.extend_from_slice(&value.to_bits().to_le_bytes());
+            RAW
+        };
+        out[nibbles_at + row / 2] |= nibble << (row % 2 * 4);
+    }
+}
+
+fn take_values(cursor: &mut Cursor<'_>, rows: usize) -> Result<Vec<f64>, Malformed> {
+    let nibbles = cursor.take(rows.div_ceil(2))?;
+    let mut values = Vec::with_capacity(rows);
+    for row in 0..rows {
+        values.push(match nibbles[row / 2] >> (row % 2 * 4) & 15 {
+            RAW => f64::from_bits(u64::from_le_bytes(cursor.fixed()?)),
+            len @ 0..=8 => {
+                let mut n = [0; 8];
+                n[..len as usize].copy_from_slice(cursor.take(len as usize)?);
+                unzigzag(u64::from_le_bytes(n)) as f64
+            }
+            _ => return Err(Malformed("unknown value coding")),
+        });
+    }
+    Ok(values)
+}
+
+/// An events record's payload; only the rows of `keep` (all, if `None`).
+pub(crate) fn encode_events(tenant: &str, origin: Option<&Origin<'_>>, events: &Events, keep: Option<&[u32]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_head(&mut out, tenant, origin);
+    let rows: Vec<u32> = keep.map_or_else(|| (0..events.rows() as u32).collect(), <[u32]>::to_vec);
+    put_varint(&mut out, events.table as u64);
+    put_varint(&mut out, rows.len() as u64);
+    let mut block = Vec::new();
+    put_varint(&mut block, events.columns.len() as u64);
+    for cells in &events.columns {
+        match cells {
+            Cells::Ints(v) => {
+                let mut last = 0i64;
+                put_column(&mut block, &rows, |r| v[r].as_ref(), |out, n: &i64| {
+                    put_varint(out, zigzag(n.wrapping_sub(last)));
+                    last = *n;
+                });
+            }
+            Cells::Floats(v) => put_column(&mut block, &rows, |r| v[r].as_ref(), |out, x: &f64| {
+                out.extend_from_slice(&x.to_bits().to_le_bytes());
+            }),
+            Cells::Texts(v) => {
+                put_column(&mut block, &rows, |r| v[r].as_deref(), |out, s: &str| put_bytes(out, s.as_bytes()));
+            }
+            Cells::Blobs(v) => put_column(&mut block, &rows, |r| v[r].as_deref(), |out, b: &[u8]| put_bytes(out, b)),
+        }
+    }
+    put_block(&mut out, &block);
+    out
+}
+
+const ALL: u8 = 0;
+const NONE: u8 = 1;
+const SOME: u8 = 2;
+
+fn put_column<'a, T: ?Sized + 'a>(
+    out: &mut Vec<u8>,
+    rows: &[u32],
+    cell: impl Fn(usize) -> Option<&'a T>,
+    mut put: impl FnMut(&mut Vec<u8>, &'a T),
+) {
+    let present = rows.iter().filter(|r| cell(**r as usize).is_some()).count();
+    if present == 0 {
+        out.push(NONE);
+        return;
+    }
+    if present == rows.len() {
+        out.push(ALL);
+    } else {
+        out.push(SOME);
+        let at = out.len();
+        out.resize(at + rows.len().div_ceil(8), 0);
+        for (i, row) in rows.iter().enumerate() {
+            out[at + i / 8] |= u8::from(cell(*row as usize).is_some()) << (i % 8);
+        }
+    }
+    for row in rows {
+        if let Some(value) = cell(*row as usize) {
+            put(out, value);
+        }
+    }
+}
+
+fn take_column<T>(
+    cursor: &mut Cursor<'_>,
+    rows: usize,
+    mut take: impl FnMut(&mut Cursor<'_>) -> Result<T, Malformed>,
+) -> Result<Vec<Option<T>>, Malformed> {
+    let present = match cursor.byte()? {
+        NONE => return Ok((0..rows).map(|_| None).collect()),
+        ALL => None,
+        SOME => Some(cursor.take(rows.div_ceil(8))?),
+        _ => return Err(Malformed("unknown column coding")),
+    };
+    (0..rows)
+        .map(|row| match present.is_none_or(|bits| bits[row / 8] >> (row % 8) & 1 == 1) {
+            true => take(cursor).map(Some),
+            false => Ok(None),
+        })
+        .collect()
+}
+
+/// Reads a record's payload. Never panics, never allocates more than [`RECORD_BYTES_MAX`] can justify.
+pub(crate) fn decode(kind: FrameKind, payload: &[u8]) -> Result<Record, Malformed> {
+    let mut cursor = Cursor(payload);
+    let tenant = cursor.text()?.to_owned();
+    let origin = match cursor.byte()? {
+        0 => None,
+        1 => Some(OwnedOrigin {
+            collector: cursor.text()?.to_owned(),
+            epoch: cursor.varint()?,
+            class: class(cursor.varint()?)?,
+            sequence: cursor.varint()?,
+        }),
+        _ => return Err(Malformed("unknown origin coding")),
+    };
+    let rows = match kind {
+        FrameKind::Samples => RecordRows::Samples(decode_samples(&mut cursor)?),
+        FrameKind::Events => RecordRows::Events(decode_events(&mut cursor)?),
+        FrameKind::Group => return Err(Malformed("a group is no record")),
+    };
+    if !cursor.is_empty() {
+        return Err(Malformed("more bytes than the record has"));
+    }
+    Ok(Record { tenant, origin, rows })
+}
+
+fn class(n: u64) -> Result<Class, Malformed> {
+    i32::try_from(n).ok().and_then(|n| Class::try_from(n).ok()).ok_or(Malformed("unknown class"))
+}
+
+fn row_count(cursor: &mut Cursor<'_>) -> Result<usize, Malformed> {
+    match usize::try_from(cursor.varint()?) {
+        Ok(rows) if rows <= RECORD_ROWS_MAX => Ok(rows),
+        _ => Err(Malformed("more rows than a record may have")),
+    }
+}
+
+fn decode_samples(cursor: &mut Cursor<'_>) -> Result<SamplesRecord, Malformed> {
+    let block = take_block(cursor)?;
+    let mut block = Cursor(&block);
+    let mut definitions = Vec::new();
+    while !block.is_empty() {
+        let id = u32::try_from(block.varint()?).map_err(|_| Malformed("series id that is no u32"))?;
+        definitions.push((id, Labels::from_bytes(block.bytes()?).ok_or(Malformed("labels not in canonical form"))?));
+    }
+    let rows = row_count(cursor)?;
+    let series = take_series(cursor, rows)?;
+    let timestamps_ms = take_timestamps(cursor, rows)?;
+    let values = take_values(cursor, rows)?;
+    let families = (0..cursor.count()?)
+        .map(|_| {
+            let mut text = || Ok::<_, Malformed>(cursor.text()?.to_owned());
+            Ok(Family { name: text()?, kind: text()?, help: text()?, unit: text()? })
+        })
+        .collect::<Result<_, Malformed>>()?;
+    Ok(SamplesRecord { definitions, series, timestamps_ms, values, families })
+}
+
+fn decode_events(cursor: &mut Cursor<'_>) -> Result<Events, Malformed> {
+    let table = Table::of_class(class(cursor.varint()?)?).ok_or(Malformed("class without a table"))?;
+    let rows = row_count(cursor)?;
+    let block = take_block(cursor)?;
+    let mut block = Cursor(&block);
+    let found = block.count()?;
+    let mut events = Events::new(table);
+    if found > events.columns.len() {
+        return Err(Malformed("more columns than the table has"));
+    }
+    for (index, cells) in events.columns.iter_mut().enumerate() {
+        let old = index >= found; // written before the column was added
+        let mut nothing = Cursor(&[NONE]);
+        let from = if old { &mut nothing } else { &mut block };
+        match cells {
+            Cells::Ints(v) => {
+                let mut last = 0i64;
+                *v = take_column(from, rows, |c| {
+                    last = last.wrapping_add(unzigzag(c.varint()?));
+                    Ok(last)
+                })?;
+            }
+            Cells::Floats(v) => *v = take_column(from, rows, |c| Ok(f64::from_bits(u64::from_le_bytes(c.fixed()?))))?,
+            Cells::Texts(v) => *v = take_column(from, rows, |c| Ok(c.text()?.into()))?,
+            Cells::Blobs(v) => *v = take_column(from, rows, |c| Ok(c.bytes()?.into()))?,
+        }
+        if index < 2 && !column_is_full(cells) {
+            return Err(Malformed("row without instance or ts"));
+        }
+    }
+    if !block.is_empty() {
+        return Err(Malformed("more bytes than the columns have"));
+    }
+    Ok(events)
+}
+
+fn column_is_full(cells: &Cells) -> bool {
+    match cells {
+        Cells::Ints(v) => v.iter().all(Option::is_some),
+        Cells::Texts(v) => v.iter().all(Option::is_some),
+        Cells::Floats(_) | Cells::Blobs(_) => true,
+    }
+}
