@@ -13,7 +13,7 @@ export interface Series {
   /** A limit line: dashed, without fill. */
   limit?: boolean;
   /** A colour of the style sheet instead of the next line colour. */
-  tone?: "critical" | "warning" | "notice" | "ok" | "muted";
+  tone?: "critical" | "warning" | "notice" | "plan" | "muted";
 }
 export interface Mark {
   atMs: number;

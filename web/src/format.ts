@@ -80,7 +80,7 @@ export function number(value: number | null | undefined, unit: Unit = "count"): 
 }
 
 function percent(value: number): string {
-  return `${Math.abs(value) >= 99.95 && Math.abs(value) < 100 ? value.toFixed(2) : digits(Math.round(value * 100) / 100)} %`;
+  return `${Math.abs(value) >= 99 && Math.abs(value) < 100 ? trim(value.toFixed(2)) : digits(Math.round(value * 100) / 100)} %`;
 }
 
 /** A whole number with thin groups: `12 480`. */

@@ -42,14 +42,14 @@ export const POSTGRESQL: readonly PanelSpec[] = [
     stack: true,
     asks: [
       ask("{state}", "sum by (state) (pg_stat_activity_count{$i})", "sum(pg_stat_database_numbackends{$i})"),
-      limit("max_connections", "max(pg_settings_max_connections{$i})"),
+      limit("max_connections", "max(last_over_time(pg_settings_max_connections{$i}[15m]))"),
     ],
   },
   {
     key: "longest_transaction",
     title: ["Longest transaction", "最长事务"],
     unit: "seconds",
-    asks: [ask("{state}", "max by (state) (pg_stat_activity_max_tx_duration{$i})", "max(pg_long_running_transactions_oldest_timestamp_seconds{$i})")],
+    asks: [ask("{state}", "max by (state) (pg_stat_activity_max_tx_duration{$i})", "max(pg_sessions_oldest_transaction_seconds{$i})")],
   },
   {
     key: "cache",
@@ -86,6 +86,19 @@ export const POSTGRESQL: readonly PanelSpec[] = [
     asks: [ask("{mode}", "sum by (mode) (pg_locks_count{$i}) > 0")],
   },
   {
+    key: "waits",
+    title: ["Active sessions by wait", "按等待类型的活动会话"],
+    unit: "count",
+    stack: true,
+    asks: [ask("{wait_event_type}", "sum by (wait_event_type) (pg_wait_sessions_count{$i})")],
+  },
+  {
+    key: "lock_waits",
+    title: ["Waiting for a lock", "等待锁"],
+    unit: "count",
+    asks: [ask("sessions", "sum(pg_sessions_waiting_for_lock{$i})", "sum(pg_locks_waiting{$i})")],
+  },
+  {
     key: "deadlocks",
     title: ["Deadlocks and conflicts", "死锁与冲突"],
     unit: "per_second",
@@ -114,7 +127,7 @@ export const POSTGRESQL: readonly PanelSpec[] = [
     key: "wal",
     title: ["WAL written", "写入 WAL"],
     unit: "bytes_per_second",
-    asks: [ask("WAL", ...rate("pg_stat_wal_bytes"), ...rate("pg_stat_wal_wal_bytes"), "sum(rate(pg_wal_lsn_bytes{$i}[$w]))")],
+    asks: [ask("WAL", "sum(rate(pg_wal_position_bytes{$i}[$w]))", ...rate("pg_stat_wal_bytes"))],
   },
   {
     key: "temp",
@@ -139,7 +152,7 @@ export const POSTGRESQL: readonly PanelSpec[] = [
     title: ["Database size", "数据库大小"],
     unit: "bytes",
     stack: true,
-    asks: [ask("{datname}", "sum by (datname) (pg_database_size_bytes{$i})")],
+    asks: [ask("{datname}", "sum by (datname) (last_over_time(pg_database_size_bytes{$i}[15m]))")],
   },
 ];
 
@@ -163,7 +176,7 @@ export const MYSQL: readonly PanelSpec[] = [
     asks: [
       ask("connected", "sum(mysql_global_status_threads_connected{$i})"),
       ask("running", "sum(mysql_global_status_threads_running{$i})"),
-      limit("max_connections", "max(mysql_global_variables_max_connections{$i})"),
+      limit("max_connections", "max(last_over_time(mysql_global_variables_max_connections{$i}[15m]))"),
     ],
   },
   {
@@ -219,6 +232,18 @@ export const MYSQL: readonly PanelSpec[] = [
     ],
   },
   {
+    key: "transactions",
+    title: ["Open transactions", "未结束的事务"],
+    unit: "count",
+    asks: [ask("open", "sum(mysql_innodb_transactions{$i})"), ask("waiting for a row lock", "sum(mysql_innodb_transactions_waiting{$i})")],
+  },
+  {
+    key: "oldest_transaction",
+    title: ["Longest transaction", "最长事务"],
+    unit: "seconds",
+    asks: [ask("oldest", "max(mysql_innodb_transactions_oldest_seconds{$i})"), ask("longest lock wait", "max(mysql_innodb_transactions_longest_wait_seconds{$i})")],
+  },
+  {
     key: "redo",
     title: ["Redo log written", "写入重做日志"],
     unit: "bytes_per_second",
@@ -230,7 +255,7 @@ export const MYSQL: readonly PanelSpec[] = [
     unit: "bytes",
     asks: [
       ask("age", "max(mysql_global_status_innodb_checkpoint_age{$i})", "max(mysql_info_schema_innodb_metrics_log_log_lsn_checkpoint_age{$i})"),
-      limit("capacity", "max(mysql_global_status_innodb_checkpoint_max_age{$i})", "max(mysql_global_variables_innodb_log_file_size{$i})"),
+      limit("capacity", "max(mysql_global_status_innodb_checkpoint_max_age{$i})", "max(last_over_time(mysql_global_variables_innodb_log_file_size{$i}[15m]))"),
     ],
   },
   {
@@ -349,10 +374,8 @@ export function panelsOf(engine: string): readonly PanelSpec[] {
 
 /** A query with its places filled: the instance, its host, the window. */
 export function fillQuery(query: string, instance: string, host: string, window: string): string {
-  return query
-    .replaceAll("$i", () => `instance=${promText(instance)}`)
-    .replaceAll("$h", () => `instance=${promText(host)}`)
-    .replaceAll("$w", () => window);
+  const values: Record<string, string> = { $i: `instance=${promText(instance)}`, $h: `instance=${promText(host)}`, $w: window };
+  return query.replace(/\$[ihw]/g, (place) => values[place] ?? place);
 }
 
 /** A line's name from its labels: `{state}` becomes the label's value; an empty one becomes a dash. */

@@ -165,7 +165,8 @@ function withShares(root: PlanNode): PlanNode {
   const whole = root.cost;
   const fill = (at: PlanNode): PlanNode => {
     const below = at.children.reduce((sum, child) => sum + (child.cost ?? 0), 0);
-    const own = at.cost === null || whole === null || whole <= 0 ? null : Math.min(1, Math.max(0, (at.cost - below) / whole));
+    const hidden = at.children.length > 0 && at.children.every((child) => child.cost === null);
+    const own = at.cost === null || whole === null || whole <= 0 || hidden ? null : Math.min(1, Math.max(0, (at.cost - below) / whole));
     return { ...at, share: own, children: at.children.map(fill) };
   };
   return fill(root);

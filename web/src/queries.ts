@@ -186,19 +186,6 @@ WHERE instance = ${sqlText(instance)} AND ${during(range)} AND state <> 'idle'
 GROUP BY ${bucket(stepS)}, wait_class ORDER BY 1`;
 }
 
-export interface BlockedRow {
-  instance: string;
-  blocked: number;
-}
-
-/** How many sessions wait for another one, per instance, in its last reading since a moment. */
-export function blockedNow(sinceMs: number, toMs: number): string {
-  const when = during({ fromMs: sinceMs, toMs });
-  return `SELECT a.instance, count(*) AS blocked FROM (SELECT instance, ts, blocked_by FROM activity WHERE ${when}) a
-JOIN (SELECT instance, max(ts) AS last FROM activity WHERE ${when} GROUP BY instance) m ON a.instance = m.instance AND a.ts = m.last
-WHERE a.blocked_by IS NOT NULL AND a.blocked_by <> '[]' GROUP BY a.instance`;
-}
-
 export interface LogFilter {
   levels: readonly string[];
   class: string;

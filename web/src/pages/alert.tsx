@@ -35,7 +35,7 @@ function One(props: { alert: Alert }) {
     [t("value"), a.value === null ? null : number(a.value)],
     [t("fired"), since === null ? null : stamp(since)],
     [t("resolved"), a.resolved_at_ms === null ? null : stamp(a.resolved_at_ms)],
-    [t("duration"), since === null ? null : duration(Math.max(0, Math.round(((a.resolved_at_ms ?? nowMs) - since) / 1000) * 1000))],
+    [t("lasted"), since === null ? null : duration(Math.max(0, Math.round(((a.resolved_at_ms ?? nowMs) - since) / 1000) * 1000))],
     [t("rule"), a.group],
   ];
   return (

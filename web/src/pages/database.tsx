@@ -5,7 +5,7 @@ import type { Mark, Stretch } from "../chart";
 import { promText } from "../escape";
 import { duration, grouped, parseTime, stamp } from "../format";
 import { annotation, t } from "../language";
-import { Await, Choices, Empty, gradeOf, LevelBadge, Link, Panel } from "../parts";
+import { Await, Choices, Empty, gradeOf, LevelBadge, Link, Panel, Trouble } from "../parts";
 import { HOST, panelsOf, type PanelSpec } from "../panels";
 import { gapsOf, type GapRow } from "../queries";
 import { momentOf, useData, useShared } from "../shell_state";
@@ -150,6 +150,7 @@ function Charts(props: { of: Instance }) {
   };
   return (
     <>
+      {[host, gaps].flatMap((of, at) => (of.error ? [<Trouble key={at} error={of.error} retry={of.retry} />] : []))}
       {own.length > 0 && grid("db", own)}
       {engine !== "host" && (
         <Panel title={t("top_statements")} class="bare">

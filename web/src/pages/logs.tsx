@@ -18,7 +18,7 @@ const TYPING_PAUSE_MS = 300;
 const LEVELS = ["panic", "fatal", "error", "warning", "notice", "info", "debug"] as const;
 const CHOICES = ["all", "warning", "error", "fatal"] as const;
 
-const TONES: Record<string, NonNullable<Series["tone"]>> = { panic: "critical", fatal: "critical", error: "critical", warning: "warning", notice: "notice", info: "muted" };
+const TONES: Record<string, NonNullable<Series["tone"]>> = { panic: "plan", fatal: "plan", error: "critical", warning: "warning", notice: "notice", info: "muted" };
 
 export function levelsFrom(least: string): string[] {
   const at = LEVELS.indexOf(least as (typeof LEVELS)[number]);

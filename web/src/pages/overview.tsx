@@ -1,15 +1,13 @@
 // The first page: what is watched, its state and key numbers, what is missing, and which alerts are open.
-import { alerts, instances, instant, range as askRange, sql, type Alert, type Instance, type Line, type Point } from "../api";
+import { alerts, instances, instant, range as askRange, type Alert, type Instance, type Line, type Point } from "../api";
 import { duration, number, shortStamp } from "../format";
 import { annotation, t } from "../language";
-import { Await, Empty, gradeOf, LevelBadge, Link, Panel, ShareBar, Sparkline, Table, type ColumnOf } from "../parts";
-import { blockedNow, type BlockedRow } from "../queries";
+import { Await, Empty, gradeOf, LevelBadge, Link, Panel, ShareBar, Sparkline, Table, Trouble, type ColumnOf } from "../parts";
 import { rateWindow, stepSeconds, type Range } from "../range";
 import { momentOf, useData, useShared } from "../shell_state";
 
 const OPEN_ALERTS_SHOWN = 6;
 const SPARK_POINTS = 40;
-const ACTIVITY_RECENT_MS = 120_000;
 
 /** Key numbers by instance: each the first of its queries that answers for that instance. */
 const NUMBERS = {
@@ -19,9 +17,16 @@ const NUMBERS = {
     "sum by (instance) (rate(mysql_global_status_questions[$w]))",
   ],
   connections: ["sum by (instance) (pg_stat_activity_count)", "sum by (instance) (pg_stat_database_numbackends)", "sum by (instance) (mysql_global_status_threads_connected)"],
-  connections_max: ["max by (instance) (pg_settings_max_connections)", "max by (instance) (mysql_global_variables_max_connections)"],
+  connections_max: ["max by (instance) (last_over_time(pg_settings_max_connections[15m]))", "max by (instance) (last_over_time(mysql_global_variables_max_connections[15m]))"],
   active: [`sum by (instance) (pg_stat_activity_count{state="active"})`, "sum by (instance) (mysql_global_status_threads_running)"],
+  blocked: [
+    "max by (instance) (pg_sessions_waiting_for_lock)",
+    "max by (instance) (pg_locks_waiting)",
+    "max by (instance) (mysql_innodb_transactions_waiting)",
+    "max by (instance) (mysql_global_status_innodb_row_lock_current_waits)",
+  ],
   lag: [
+    "max by (instance) (replica_lag_seconds)",
     "max by (instance) (pg_replication_lag_seconds)",
     "max by (instance) (mysql_slave_status_seconds_behind_master)",
     "max by (instance) (mysql_slave_status_seconds_behind_source)",
@@ -75,10 +80,6 @@ export function Overview() {
     return found.flat();
   });
   const numbers = useData("numbers", moment, (signal) => numbersAt(nowMs, rateWindow(step), signal));
-  const blocked = useData("blocked", moment, async (signal) => {
-    const rows = await sql<BlockedRow>(blockedNow(nowMs - ACTIVITY_RECENT_MS, nowMs), signal);
-    return new Map(rows.map((r) => [r.instance, r.blocked]));
-  });
   const qps = useData("qps", moment, (signal) => trends(NUMBERS.qps, range, signal));
   const cpu = useData("cpu", moment, (signal) => trends(NUMBERS.cpu, range, signal));
   const value = (name: NumberName, instance: string) => numbers.data?.[name].get(instance) ?? null;
@@ -88,6 +89,7 @@ export function Overview() {
       <Panel title={t("open_alerts")} aside={<Link to={{ page: "alerts" }}>{t("show_all")}</Link>}>
         <Await of={open}>{(list) => <OpenAlerts list={list} nowMs={nowMs} />}</Await>
       </Panel>
+      {[numbers, qps, cpu].flatMap((of, at) => (of.error ? [<Trouble key={at} error={of.error} retry={of.retry} />] : []))}
       <Await of={watched}>
         {(list) => {
           const databases = list.filter((i) => i.engine !== "host");
@@ -135,7 +137,7 @@ export function Overview() {
                         title: t("blocked"),
                         number: true,
                         cell: (i) => {
-                          const n = blocked.data?.get(i.instance) ?? (blocked.data && i.up !== false ? 0 : null);
+                          const n = value("blocked", i.instance);
                           return <span class={n !== null && n > 0 ? "bad" : ""}>{number(n)}</span>;
                         },
                       },

@@ -1,0 +1,231 @@
+// Walks through the pages of a running server as a person would, by clicking, checks that each shows real content
+// and that the browser had nothing to complain about, and takes screenshots on a laptop and a phone.
+//
+//   node web/browser/walk.mjs --url http://127.0.0.1:7400 --out docs/screenshots [--instance NAME] [--alert RULE]
+//
+// The server must hold data of a database with statements, and an alert whose evidence names a statement with a plan.
+// Exit 0: all seen. 1: something was missing, said on stderr. 77: skipped, as there is no Chromium here.
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { chromium } from "playwright-core";
+
+const LAPTOP = { width: 1440, height: 900 };
+const PHONE = { width: 390, height: 844 };
+const WAIT_MS = 45_000;
+const SHOT_HEIGHT_MAX = 2600;
+const ALERTS_TRIED_MAX = 12;
+
+const { values: given } = parseArgs({
+  options: {
+    url: { type: "string", default: "http://127.0.0.1:7400" },
+    out: { type: "string", default: "docs/screenshots" },
+    instance: { type: "string" },
+    alert: { type: "string" },
+    chromium: { type: "string", default: process.env.CHROMIUM ?? "/usr/bin/chromium" },
+  },
+});
+
+if (!existsSync(given.chromium)) {
+  console.log(`skipped: no Chromium at ${given.chromium} (install the package chromium, or name it by --chromium)`);
+  process.exit(77);
+}
+
+/** What the browser complained about; any of it fails the walk. */
+const complaints = [];
+const profile = await mkdtemp(path.join(os.tmpdir(), "tidewatch-walk-"));
+await mkdir(given.out, { recursive: true });
+const browser = await chromium.launchPersistentContext(profile, {
+  executablePath: given.chromium,
+  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  viewport: LAPTOP,
+  locale: "en-GB",
+  colorScheme: "light",
+});
+const page = browser.pages()[0] ?? (await browser.newPage());
+page.setDefaultTimeout(WAIT_MS);
+page.on("console", (message) => {
+  if (message.type() === "error") complaints.push(`console: ${message.text()} (${message.location().url})`);
+});
+page.on("pageerror", (error) => complaints.push(`page: ${error.stack ?? error}`));
+page.on("response", async (response) => {
+  if (response.status() >= 400) complaints.push(`HTTP ${response.status()}: ${response.url()} ${await response.text().catch(() => "")}`);
+});
+
+class Missing extends Error {}
+
+function need(condition, what) {
+  if (!condition) throw new Missing(`${what} (at ${page.url()})`);
+}
+
+/** Waits until a condition on the page holds; says what was waited for when it doesn't. */
+async function until(what, holds) {
+  const deadline = Date.now() + WAIT_MS;
+  for (;;) {
+    if (await holds()) return;
+    if (Date.now() > deadline) throw new Missing(`waited ${WAIT_MS / 1000} s for ${what} (at ${page.url()}); the page says: ${(await page.locator("main").innerText()).slice(0, 400)}`);
+    await page.waitForTimeout(200);
+  }
+}
+
+/** No part of the page says that something could not be loaded, and nothing is loading any more. */
+async function settled() {
+  await until("the page to finish loading", async () => (await page.locator(".loading").count()) === 0);
+  const trouble = page.locator(".trouble");
+  need((await trouble.count()) === 0, `an error is shown: ${(await trouble.allInnerTexts()).join("; ")}`);
+}
+
+/** At least `least` charts are drawn, with a value in each legend. */
+async function charts(least) {
+  await until(`${least} charts with values`, async () => {
+    const legends = await page.locator(".chart:has(canvas) .u-legend").allInnerTexts();
+    return legends.filter((text) => /\d/.test(text)).length >= least;
+  });
+}
+
+const visited = [];
+async function shot(name) {
+  await settled();
+  await page.mouse.move(0, 0);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  need(wide <= 0, `${name} is ${wide} px wider than the screen`);
+  const height = Math.min(SHOT_HEIGHT_MAX, await page.evaluate(() => document.documentElement.scrollHeight));
+  const { width } = page.viewportSize();
+  const file = path.join(given.out, `${name}.png`);
+  await page.screenshot({ path: file, fullPage: true, clip: { x: 0, y: 0, width, height } });
+  console.log(`  ${file}`);
+}
+
+/** A page reached by clicking: shown on the laptop now, on the phone later. */
+async function seen(name) {
+  await shot(name);
+  visited.push([name, page.url()]);
+}
+
+const nav = (name) => page.getByRole("navigation").getByRole("link", { name, exact: false }).first().click();
+const tab = (name) => page.locator("main .choices").first().getByRole("button", { name, exact: true }).click();
+
+async function overviewToStatement() {
+  console.log("overview → database → statement");
+  await page.goto(given.url);
+  await until("a watched database", async () => (await page.locator("table.cards .identity a").count()) > 0);
+  await until("its numbers", async () => /\d( [kMGT])?\/s/.test(await page.locator("table.cards").first().innerText()));
+  await seen("overview");
+  const link = given.instance === undefined ? page.locator("table.cards tr:has(.state.ok):has(.level) .identity a, table.cards tr:has(.state.ok) .identity a").first() : page.getByRole("link", { name: given.instance, exact: true }).first();
+  const instance = await link.innerText();
+  await link.click();
+  await until(`the page of ${instance}`, async () => (await page.locator("h1").innerText()).includes(instance));
+  await charts(6);
+  await until("its top statements", async () => (await page.locator("td.statement a").count()) > 0);
+  await seen("database");
+  await tab("Statements");
+  await until("statements", async () => (await page.locator("td.statement a").count()) > 0);
+  await seen("statements");
+  await tab("Sessions");
+  await until("sessions or the word that there are none", async () => (await page.locator(".panel").count()) >= 3);
+  await seen("sessions");
+  await tab("Logs");
+  await until("log lines", async () => (await page.locator(".log li").count()) > 0);
+  await seen("logs");
+  await tab("Settings & changes");
+  await until("settings", async () => (await page.locator(".settings dt").count()) > 0);
+  await seen("settings");
+  await tab("Statements");
+  await page.locator("td.statement a").first().click();
+  await statementPage();
+}
+
+async function statementPage() {
+  await until("the statement's text", async () => ((await page.locator(".statement-text").first().innerText().catch(() => "")) ?? "").trim().length > 3);
+  await charts(2);
+}
+
+/** Opens alerts one after the other until one has evidence with a statement whose page shows a plan. */
+async function alertToPlan() {
+  console.log("alerts → alert → its statement → its plan");
+  await nav("Alerts");
+  await settled();
+  if ((await alertLinks().count()) === 0) await tab("All");
+  await until("an alert", async () => (await alertLinks().count()) > 0);
+  await seen("alerts");
+  const list = page.url();
+  const names = (await alertLinks().allInnerTexts()).map((name, at) => [name, at]).filter(([name]) => given.alert === undefined || name === given.alert);
+  need(names.length > 0, `no alert is called ${given.alert}`);
+  const tried = [];
+  for (const [name, at] of names.slice(0, ALERTS_TRIED_MAX)) {
+    if (page.url() !== list) await page.goto(list);
+    await until("the list of alerts", async () => (await alertLinks().count()) > at);
+    await alertLinks().nth(at).click();
+    await until(`the alert ${name}`, async () => (await page.locator(".alert-head h1").innerText().catch(() => "")).includes(name));
+    await settled();
+    const statements = page.locator(".evidence-statements a.statement-link, .blocking a");
+    tried.push(`${name}: ${await statements.count()} statements`);
+    const withPlan = page.locator(".evidence-statements > li:has([data-plan]) a.statement-link");
+    if ((await withPlan.count()) === 0) continue;
+    need((await page.locator(".chart canvas").count()) > 0, `the evidence of ${name} has no series`);
+    need((await page.locator(".timeline li").count()) > 0, `the alert ${name} has no timeline`);
+    await seen("alert");
+    const text = (await withPlan.first().innerText()).trim();
+    await withPlan.first().click();
+    await statementPage();
+    await until("the plan", async () => (await page.locator("#plans [data-plan] li").count()) > 0);
+    console.log(`  ${name}: ${text.replace(/\s+/g, " ").slice(0, 100)}`);
+    await seen("statement");
+    return;
+  }
+  throw new Missing(`no alert's evidence names a statement with a plan; tried ${tried.join(", ")}`);
+}
+
+const alertLinks = () => page.locator("table.cards td.wide a");
+
+async function others() {
+  console.log("explore, about, the other language, dark, phone");
+  await nav("Explore");
+  await page.getByRole("textbox").fill("sum by (mode) (rate(node_cpu_seconds_total[1m]))");
+  await page.getByRole("button", { name: "Run" }).click();
+  await charts(1);
+  await seen("explore");
+  await nav("About");
+  await until("licences", async () => (await page.locator("details summary").count()) >= 2);
+  await seen("about");
+  const address = new Map(visited);
+  await page.getByRole("button", { name: "Language" }).click();
+  await until("Chinese", async () => (await page.locator("html").getAttribute("lang")) === "zh-CN");
+  for (const name of ["overview", "alert"]) {
+    await page.goto(address.get(name));
+    await until(`${name} in Chinese`, async () => /告警|总览/.test(await page.locator("main").innerText()));
+    await shot(`${name}-zh`);
+  }
+  await page.getByRole("button", { name: "语言" }).click();
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.goto(address.get("database"));
+  await charts(6);
+  await shot("database-dark");
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize(PHONE);
+  for (const [name, url] of visited) {
+    await page.goto(url);
+    await until(`${name} on a phone`, async () => (await page.locator("main").innerText()).length > 40);
+    await shot(`${name}-phone`);
+  }
+}
+
+let code = 0;
+try {
+  await overviewToStatement();
+  await alertToPlan();
+  await others();
+  if (complaints.length > 0) throw new Missing(`the browser complained:\n  ${[...new Set(complaints)].slice(0, 20).join("\n  ")}`);
+  console.log(`ok: ${visited.length} pages seen on a laptop and a phone`);
+} catch (error) {
+  code = 1;
+  console.error(`failed: ${error instanceof Missing ? error.message : (error.stack ?? error)}`);
+  if (complaints.length > 0) console.error(`the browser said:\n  ${[...new Set(complaints)].slice(0, 20).join("\n  ")}`);
+  await page.screenshot({ path: path.join(given.out, "failed.png") }).catch(() => undefined);
+} finally {
+  await browser.close();
+  await rm(profile, { recursive: true, force: true });
+}
+process.exit(code);
