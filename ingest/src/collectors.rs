@@ -86,6 +86,8 @@ struct Entry {
 
 #[derive(Default)]
 struct State {
+    /// The server stops: streams are to end, new ones are not taken.
+    closed: bool,
     collectors: HashMap<String, Entry>,
     /// Instance to the collector that last sent rows of it.
     watched_by: HashMap<String, String>,
@@ -168,6 +170,19 @@ impl Collectors {
         (stream, receiver)
     }
 
+    /// Ends every stream, once what is in flight is acknowledged, and takes no new one.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        for entry in state.collectors.values_mut() {
+            entry.requests = mpsc::channel(1).0; // the stream's receiver closes
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
     /// The stream ended; without effect if a newer one has taken its place.
     pub(crate) fn disconnect(&self, collector: &str, stream: u64) {
         if let Some(entry) = self.state.lock().collectors.get_mut(collector)
@@ -186,7 +201,7 @@ impl Collectors {
         instances: impl IntoIterator<Item = &'a str>,
     ) {
         let mut state = self.state.lock();
-        let State { collectors, watched_by } = &mut *state;
+        let State { collectors, watched_by, .. } = &mut *state;
         let Some(entry) = collectors.get_mut(collector).filter(|e| e.stream == stream) else { return };
         entry.status.last_batch_ms = Some(now_ms);
         entry.status.batches += 1;

@@ -79,6 +79,7 @@ pub(crate) async fn serve(
     out: Outbox,
 ) {
     let end = match hello(&mut inbound).await {
+        Ok(_) if collectors.is_closed() => Err(Status::unavailable("the server stops")),
         Ok((hello, source)) => {
             let collector = source.collector.clone();
             let (mut stream, requests) = Stream::open(admission, collectors, out.clone(), hello, source);
@@ -176,6 +177,10 @@ impl Stream {
                 }
                 request = requests.recv() => match request {
                     Some(request) => self.ask(request).await?,
+                    None if self.collectors.is_closed() => {
+                        self.drain().await?;
+                        return Err(Status::unavailable("the server stops"));
+                    }
                     None => {
                         Counters::one(&self.admission.counters().superseded, 1);
                         return Err(Status::aborted("a newer stream of the same collector took over"));

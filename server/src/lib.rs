@@ -1,1 +1,19 @@
-//! server
+//! The program `tidewatch`: config, ports, command line, and the wiring of every other room.
+//!
+//! This room decides nothing about data: it admits by `ingest`, keeps by `storage`, answers by `query`, alerts by `alerting`,
+//! and gives all of them the clock. It is the only room that may depend on every other; nothing depends on it.
+//!
+//! Reading order: `config` (what an operator may set) · `serve` (a running server, in the order things open and close) · `api`
+//! (the HTTP routes and their handlers) · `pages` (the web pages inside the program) · `self_metrics`, `process_stats`,
+//! `request_counts` (numbers about the server) · `cli` (the command line) · `up` (everything on one host, without config) ·
+//! `ask` (questions from the command line).
+
+pub mod api;
+pub mod ask;
+pub mod cli;
+pub mod config;
+pub mod pages;
+pub mod process_stats;
+pub mod request_counts;
+pub mod self_metrics;
+pub mod serve;

@@ -1,0 +1,168 @@
+//! Answers in Prometheus' form: `{"status":"success","data":…}` and `{"status":"error","errorType":…,"error":…}`.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use query::{ErrorKind, QueryError, promql::json::write_string};
+
+/// A successful answer. `data` is JSON already.
+#[derive(Debug, Default)]
+pub struct Reply {
+    data: String,
+    warnings: Vec<String>,
+    infos: Vec<String>,
+}
+
+/// What every handler returns.
+pub type ApiResult = Result<Reply, ApiError>;
+
+impl Reply {
+    /// `data` as written.
+    pub fn raw(data: String) -> Reply {
+        Reply { data, ..Reply::default() }
+    }
+
+    /// `data` from a value.
+    pub fn json(data: &impl serde::Serialize) -> ApiResult {
+        let data = serde_json::to_string(data).map_err(|e| ApiError::internal(e.to_string()))?;
+        Ok(Reply::raw(data))
+    }
+
+    /// With warnings and infos.
+    pub fn with(mut self, warnings: Vec<String>, infos: Vec<String>) -> Reply {
+        (self.warnings, self.infos) = (warnings, infos);
+        self
+    }
+
+    /// The answer's text.
+    pub fn body(&self) -> String {
+        let mut out = String::with_capacity(self.data.len() + 64);
+        out.push_str("{\"status\":\"success\",\"data\":");
+        out.push_str(&self.data);
+        for (name, texts) in [("warnings", &self.warnings), ("infos", &self.infos)] {
+            if !texts.is_empty() {
+                out.push_str(&format!(",\"{name}\":["));
+                for (i, text) in texts.iter().enumerate() {
+                    if i > 0 {
+                        out.push(',');
+                    }
+                    write_string(&mut out, text);
+                }
+                out.push(']');
+            }
+        }
+        out.push('}');
+        out
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        json(StatusCode::OK, self.body())
+    }
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Prometheus' error types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorType {
+    /// 400.
+    BadData,
+    /// 422.
+    Execution,
+    /// 503.
+    Timeout,
+    /// 503.
+    Canceled,
+    /// 500.
+    Internal,
+    /// 404.
+    NotFound,
+    /// 503.
+    Unavailable,
+}
+
+impl ErrorType {
+    fn form(self) -> (&'static str, StatusCode) {
+        match self {
+            ErrorType::BadData => ("bad_data", StatusCode::BAD_REQUEST),
+            ErrorType::Execution => ("execution", StatusCode::UNPROCESSABLE_ENTITY),
+            ErrorType::Timeout => ("timeout", StatusCode::SERVICE_UNAVAILABLE),
+            ErrorType::Canceled => ("canceled", StatusCode::SERVICE_UNAVAILABLE),
+            ErrorType::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
+            ErrorType::NotFound => ("not_found", StatusCode::NOT_FOUND),
+            ErrorType::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+}
+
+/// An unsuccessful answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// Its type.
+    pub kind: ErrorType,
+    /// In words, Prometheus' where it has some.
+    pub message: String,
+}
+
+impl ApiError {
+    /// The request is wrong.
+    pub fn bad_data(message: impl Into<String>) -> ApiError {
+        ApiError { kind: ErrorType::BadData, message: message.into() }
+    }
+
+    /// A parameter is wrong.
+    pub fn parameter(name: &str, message: impl std::fmt::Display) -> ApiError {
+        ApiError::bad_data(format!("invalid parameter \"{name}\": {message}"))
+    }
+
+    /// Nothing of that name.
+    pub fn not_found(message: impl Into<String>) -> ApiError {
+        ApiError { kind: ErrorType::NotFound, message: message.into() }
+    }
+
+    /// Our fault.
+    pub fn internal(message: impl Into<String>) -> ApiError {
+        ApiError { kind: ErrorType::Internal, message: message.into() }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (kind, status) = self.kind.form();
+        let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":");
+        write_string(&mut body, &self.message);
+        body.push('}');
+        json(status, body)
+    }
+}
+
+/// An error of the query room; one that the text of the query caused names the parameter, as Prometheus does.
+pub fn query_error(error: QueryError) -> ApiError {
+    let kind = match error.kind() {
+        ErrorKind::BadData => ErrorType::BadData,
+        ErrorKind::Execution => ErrorType::Execution,
+        ErrorKind::Timeout => ErrorType::Timeout,
+        ErrorKind::Canceled => ErrorType::Canceled,
+        ErrorKind::Internal => ErrorType::Internal,
+    };
+    ApiError { kind, message: error.to_string() }
+}
+
+/// An error of reading the store.
+pub fn read_error(error: storage::ReadError) -> ApiError {
+    let kind = match error {
+        storage::ReadError::TooMuch { .. } => ErrorType::Execution,
+        _ => ErrorType::Internal,
+    };
+    ApiError { kind, message: error.to_string() }
+}

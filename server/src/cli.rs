@@ -1,0 +1,125 @@
+//! The command line of `tidewatch`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Overrides;
+
+/// Observability for databases: metrics, statements, plans, sessions and logs in one store, with alerts that bring their evidence.
+#[derive(Debug, Parser)]
+#[command(name = "tidewatch", version)]
+pub struct Cli {
+    /// What is logged: error, warn, info, debug, or filters like storage=debug.
+    #[arg(long, global = true, value_name = "FILTER", default_value = "info", env = "TIDEWATCH_LOG")]
+    pub log: String,
+    /// Log as JSON, one object a line.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the server.
+    Serve {
+        /// Configuration file (YAML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// What goes over the file.
+        #[command(flatten)]
+        ports: Ports,
+    },
+    /// Checks files without running anything.
+    Check {
+        /// What to check.
+        #[command(subcommand)]
+        what: Check,
+    },
+    /// Asks a running server.
+    Query {
+        /// In which language.
+        #[command(subcommand)]
+        language: Language,
+        /// The server.
+        #[arg(
+            long,
+            global = true,
+            value_name = "URL",
+            default_value = "http://127.0.0.1:7400",
+            env = "TIDEWATCH_SERVER"
+        )]
+        server: String,
+        /// How the answer is written.
+        #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+/// What goes over the file.
+#[derive(Clone, Debug, Args)]
+pub struct Ports {
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// HTTP address; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub http_listen: Option<SocketAddr>,
+    /// Address for collectors; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub grpc_listen: Option<SocketAddr>,
+}
+
+impl From<Ports> for Overrides {
+    fn from(ports: Ports) -> Overrides {
+        Overrides { data_dir: ports.data_dir, http_listen: ports.http_listen, grpc_listen: ports.grpc_listen }
+    }
+}
+
+/// What to check.
+#[derive(Debug, Subcommand)]
+pub enum Check {
+    /// A server's configuration file and the rule files it names.
+    Config {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// A question's language.
+#[derive(Debug, Subcommand)]
+pub enum Language {
+    /// PromQL: at one time, or over a range.
+    Promql {
+        /// The query.
+        query: String,
+        /// Evaluate over this long, ending at `--time`.
+        #[arg(long, value_name = "DURATION")]
+        range: Option<String>,
+        /// Distance of evaluations in a range.
+        #[arg(long, value_name = "DURATION", default_value = "15s")]
+        step: String,
+        /// When: seconds since 1970 or RFC 3339; now if left out.
+        #[arg(long, value_name = "TIME")]
+        time: Option<String>,
+    },
+    /// SQL over every table.
+    Sql {
+        /// The query.
+        query: String,
+    },
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns for people.
+    Table,
+    /// The server's JSON.
+    Json,
+    /// Comma-separated values with a header.
+    Csv,
+}

@@ -1,0 +1,87 @@
+//! `tidewatch`: reads the command line, the clock and the signals; everything else is the library's.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use server::{
+    ask,
+    cli::{Check, Cli, Command},
+    config::Config,
+    serve,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = match EnvFilter::try_new(&cli.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("tidewatch: --log {:?}: {error}", cli.log);
+            return ExitCode::from(2);
+        }
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if cli.log_json {
+        log.json().init()
+    } else {
+        log.init()
+    }
+    // One provider for every TLS connection; an error only says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tidewatch: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidewatch: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve { config, ports } => {
+            let config = Config::load(&config)?.with(ports.into());
+            let server = serve::start(config, host_name(), now_ms).await?;
+            until_told_to_stop().await?;
+            server.stop().await;
+        }
+        Command::Check { what: Check::Config { file } } => {
+            let config = Config::load(&file)?;
+            println!("{}: correct; data in {}", file.display(), config.store.data_dir.display());
+        }
+        Command::Query { language, server, output } => {
+            print!("{}", ask::ask(&server, &language, output, now_ms()).await?);
+        }
+    }
+    Ok(())
+}
+
+async fn until_told_to_stop() -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    Ok(())
+}
+
+/// The program's clock.
+#[allow(clippy::disallowed_methods)] // the edge: everything below gets times as arguments
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// This host's name, as the kernel knows it.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".into() } else { name }
+}

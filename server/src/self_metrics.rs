@@ -1,0 +1,204 @@
+//! Numbers about the server itself: read for `/metrics`, and appended to its own store so that they can be asked and alerted on.
+
+use std::{fmt::Write, sync::Arc};
+
+use ingest::{Admission, Collectors};
+use proto::{Labels, Samples, labels::METRIC_NAME, refusal::Refusal, samples::Family, samples::SamplesBuilder};
+use query::promql::number::format_open_metrics;
+
+use crate::{process_stats, request_counts::RequestCounts};
+
+/// The `job` of these series.
+pub const JOB: &str = "tidewatch";
+
+/// One number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// Name.
+    pub name: &'static str,
+    /// One line.
+    pub help: &'static str,
+    /// `counter` or `gauge`.
+    pub kind: &'static str,
+    /// Labels beyond instance and job.
+    pub labels: Vec<(&'static str, String)>,
+    /// The number.
+    pub value: f64,
+}
+
+/// Where the numbers come from. Cheap to clone.
+#[derive(Clone)]
+pub struct SelfMetrics {
+    /// Requests of the HTTP port.
+    pub requests: Arc<RequestCounts>,
+    admission: Admission,
+    collectors: Collectors,
+    started_ms: i64,
+}
+
+/// Collects metrics under the names and helps given once.
+#[derive(Default)]
+struct List(Vec<Metric>);
+
+impl List {
+    fn gauge(&mut self, name: &'static str, help: &'static str, value: impl IntoF64) {
+        self.push("gauge", name, help, Vec::new(), value);
+    }
+
+    fn counter(&mut self, name: &'static str, help: &'static str, value: impl IntoF64) {
+        self.push("counter", name, help, Vec::new(), value);
+    }
+
+    fn push(
+        &mut self,
+        kind: &'static str,
+        name: &'static str,
+        help: &'static str,
+        labels: Vec<(&'static str, String)>,
+        value: impl IntoF64,
+    ) {
+        self.0.push(Metric { name, help, kind, labels, value: value.into_f64() });
+    }
+}
+
+/// Numbers that metrics are made of.
+trait IntoF64 {
+    fn into_f64(self) -> f64;
+}
+
+impl IntoF64 for f64 {
+    fn into_f64(self) -> f64 {
+        self
+    }
+}
+
+impl IntoF64 for u64 {
+    fn into_f64(self) -> f64 {
+        self as f64
+    }
+}
+
+impl SelfMetrics {
+    /// Numbers of this server.
+    pub fn new(admission: Admission, collectors: Collectors) -> SelfMetrics {
+        let started_ms = admission.now_ms();
+        SelfMetrics { requests: Arc::default(), admission, collectors, started_ms }
+    }
+
+    /// All numbers now.
+    pub fn read(&self) -> Vec<Metric> {
+        let mut list = List::default();
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        list.push("gauge", "tidewatch_build_info", "The version that runs.", version, 1.0);
+        list.gauge("process_start_time_seconds", "When it started, Unix time.", self.started_ms as f64 / 1000.0);
+        self.process(&mut list);
+        self.store(&mut list);
+        self.doors(&mut list);
+        self.http(&mut list);
+        list.0
+    }
+
+    fn process(&self, list: &mut List) {
+        let Some(process) = process_stats::read() else { return };
+        list.counter("process_cpu_seconds_total", "CPU time used, user and system.", process.cpu_seconds);
+        list.gauge("process_resident_memory_bytes", "Resident memory.", process.resident_bytes);
+        list.gauge("process_virtual_memory_bytes", "Virtual memory.", process.virtual_bytes);
+        list.gauge("process_threads", "Threads.", process.threads);
+        list.gauge("process_open_fds", "Open files.", process.open_files);
+    }
+
+    fn store(&self, list: &mut List) {
+        let s = self.admission.store().stats();
+        list.gauge("tidewatch_storage_head_bytes", "Memory the head holds.", s.head_bytes);
+        list.gauge("tidewatch_storage_head_series", "Series in the head.", s.head_series);
+        list.gauge("tidewatch_storage_log_bytes", "Log since the last flush.", s.log_bytes);
+        list.gauge("tidewatch_storage_log_segments", "Log segments on disk.", s.log_segments);
+        list.counter("tidewatch_storage_log_syncs_total", "Syncs of the log.", s.log_syncs);
+        list.counter("tidewatch_storage_rows_total", "Rows stored.", s.rows);
+        list.counter("tidewatch_storage_duplicates_total", "Appends stored before.", s.duplicates);
+        list.counter("tidewatch_storage_flushes_total", "Flushes of the head.", s.flushes);
+        list.counter("tidewatch_storage_compactions_total", "Compactions.", s.compactions);
+        list.counter("tidewatch_storage_expired_parts_total", "Parts removed by retention.", s.expired_parts);
+        list.counter("tidewatch_storage_maintain_errors_total", "Maintenance that failed.", s.maintain_errors);
+        list.counter("tidewatch_storage_skipped_bytes_total", "Damaged log skipped at start.", s.skipped_bytes);
+        list.counter("tidewatch_storage_notices_lost_total", "Notices dropped for slow subscribers.", s.notices_lost);
+        list.gauge("tidewatch_storage_full", "1 while the disk is full.", f64::from(u8::from(s.full)));
+        let poisoned = f64::from(u8::from(s.poisoned.is_some()));
+        list.gauge("tidewatch_storage_poisoned", "1 if a sync failed and no writes are taken.", poisoned);
+        for reason in Refusal::ALL {
+            let labels = vec![("reason", reason.as_str().to_owned())];
+            let rows = s.refused.get(&reason).copied().unwrap_or(0);
+            list.push("counter", "tidewatch_storage_refused_rows_total", "Rows the store refused.", labels, rows);
+        }
+        for (name, help, of) in [
+            ("tidewatch_storage_parts", "Parts.", (|t| t.parts) as fn(&storage::TableStats) -> u64),
+            ("tidewatch_storage_part_bytes", "Bytes of parts.", |t| t.bytes),
+            ("tidewatch_storage_part_rows", "Rows of parts (chunks, for metrics).", |t| t.rows),
+        ] {
+            for (table, stats) in &s.tables {
+                list.push("gauge", name, help, vec![("table", (*table).to_owned())], of(stats));
+            }
+        }
+    }
+
+    fn doors(&self, list: &mut List) {
+        let mut counts = self.admission.counters().all();
+        counts.sort_by_key(|c| c.name);
+        for count in counts {
+            let labels = count.labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            list.push("counter", count.name, count.help, labels, count.value);
+        }
+        let connected = self.collectors.list().iter().filter(|c| c.connected).count() as u64;
+        list.gauge("tidewatch_ingest_collectors_connected", "Collectors connected.", connected);
+    }
+
+    fn http(&self, list: &mut List) {
+        let counts = self.requests.all();
+        for (route, status, count) in &counts {
+            let labels = vec![("handler", route.clone()), ("code", status.to_string())];
+            list.push("counter", "tidewatch_http_requests_total", "HTTP requests.", labels, count.requests);
+        }
+        for (route, status, count) in counts {
+            let labels = vec![("handler", route), ("code", status.to_string())];
+            let help = "Time spent on HTTP requests.";
+            list.push("counter", "tidewatch_http_request_seconds_total", help, labels, count.seconds);
+        }
+    }
+
+    /// All numbers in Prometheus' text format.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let mut last = "";
+        for metric in self.read() {
+            if metric.name != last {
+                let _ = write!(out, "# HELP {0} {1}\n# TYPE {0} {2}\n", metric.name, metric.help, metric.kind);
+                last = metric.name;
+            }
+            out.push_str(metric.name);
+            for (i, (name, value)) in metric.labels.iter().enumerate() {
+                let _ = write!(out, "{}{name}={value:?}", if i == 0 { '{' } else { ',' });
+            }
+            out.push_str(if metric.labels.is_empty() { " " } else { "} " });
+            let _ = writeln!(out, "{}", format_open_metrics(metric.value));
+        }
+        out
+    }
+
+    /// All numbers as samples of `instance` at one time.
+    pub fn samples(&self, instance: &str, now_ms: i64) -> Samples {
+        let mut samples = SamplesBuilder::default();
+        let mut last = "";
+        for metric in self.read() {
+            if metric.name != last {
+                let (name, kind, help) = (metric.name.into(), metric.kind.into(), metric.help.into());
+                samples.family(Family { name, kind, help, unit: String::new() });
+                last = metric.name;
+            }
+            let own = [(METRIC_NAME, metric.name), ("instance", instance), ("job", JOB)];
+            let labels = metric.labels.iter().map(|(name, value)| (*name, value.as_str())).chain(own);
+            samples.push(&Labels::from_pairs(labels), now_ms, metric.value);
+        }
+        samples.push(&Labels::from_pairs([(METRIC_NAME, "up"), ("instance", instance), ("job", JOB)]), now_ms, 1.0);
+        samples.build()
+    }
+}

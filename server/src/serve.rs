@@ -1,0 +1,213 @@
+//! A running server: ports, store, and the tasks between them, in the order in which they open and close.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use ingest::{Admission, Collectors, Door, admission::Clock, remote_write_http};
+use proto::DEFAULT_TENANT;
+use query::Querier;
+use storage::{Rows, SampleRows, Store};
+use tokio::{net::TcpListener, task::JoinHandle, time::MissedTickBehavior};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Identity, ServerTlsConfig};
+
+use crate::{
+    api::{self, Api},
+    config::{Config, PortConfig},
+    self_metrics::SelfMetrics,
+};
+
+/// Pause between two rounds of maintenance, milliseconds.
+const MAINTAIN_INTERVAL_MS: u64 = 5_000;
+/// Pause between two readings of the server's own numbers, milliseconds.
+const SELF_WATCH_INTERVAL_MS: u64 = 15_000;
+/// How long open connections may take to end when the server stops, milliseconds.
+const CLOSE_WAIT_MS_MAX: u64 = 5_000;
+/// A collector's stream is asked for a sign of life this often, milliseconds.
+const KEEPALIVE_INTERVAL_MS: u64 = 20_000;
+/// And ends if none comes for this long, milliseconds.
+const KEEPALIVE_WAIT_MS_MAX: u64 = 10_000;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port can't be had.
+    #[error("{what}: {address}: {source}")]
+    Port {
+        /// `http.listen` or `grpc.listen`.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Certificates don't fit.
+    #[error("{what}.tls: {message}")]
+    Tls {
+        /// `http` or `grpc`.
+        what: &'static str,
+        /// Why not.
+        message: String,
+    },
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] storage::OpenError),
+}
+
+/// A server that answers. Dropping it leaves it running; [`Server::stop`] ends it.
+pub struct Server {
+    /// Where HTTP answers.
+    pub http: SocketAddr,
+    /// Where collectors connect.
+    pub grpc: SocketAddr,
+    /// The store.
+    pub store: Store,
+    /// Who is connected.
+    pub collectors: Collectors,
+    stop: CancellationToken,
+    doors: Vec<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Opens ports and store and begins to serve. `instance` is this host's name in its own metrics.
+pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Server, StartError> {
+    // Ports first: a port that is taken must not cost a replay. Who connects meanwhile waits.
+    let http_listener = bind("http.listen", config.http.listen).await?;
+    let grpc_listener = bind("grpc.listen", config.grpc.listen).await?;
+    let (http, grpc) = (address(&http_listener, &config.http), address(&grpc_listener, &config.grpc));
+    let store = Store::open(config.store.clone(), clock()).await?;
+    let stop = CancellationToken::new();
+    let admission = Admission::new(store.clone(), clock);
+    let collectors = Collectors::default();
+    let metrics = SelfMetrics::new(admission.clone(), collectors.clone());
+    let querier = Querier::new(store.clone(), config.query.clone());
+
+    let grpc_task = serve_grpc(grpc_listener, &config.grpc, &admission, &collectors, stop.clone())?;
+    let settings = Arc::new(config);
+    let api = Api::new(querier, collectors.clone(), settings, metrics.clone(), clock);
+    let router = api::router(api, remote_write_http::routes(admission.clone()));
+    let http_task = serve_http(http_listener, router, stop.clone());
+    let tasks = vec![
+        tokio::spawn(maintain(store.clone(), clock, stop.clone())),
+        tokio::spawn(watch_self(admission, metrics, instance, stop.clone())),
+    ];
+    tracing::info!(%http, %grpc, "serving");
+    Ok(Server { http, grpc, store, collectors, stop, doors: vec![http_task, grpc_task], tasks })
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Port { what, address, source })
+}
+
+fn address(listener: &TcpListener, port: &PortConfig) -> SocketAddr {
+    listener.local_addr().unwrap_or(port.listen)
+}
+
+fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the HTTP port failed");
+        }
+    })
+}
+
+fn serve_grpc(
+    listener: TcpListener,
+    port: &PortConfig,
+    admission: &Admission,
+    collectors: &Collectors,
+    stop: CancellationToken,
+) -> Result<JoinHandle<()>, StartError> {
+    let mut server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_INTERVAL_MS)))
+        .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_WAIT_MS_MAX)));
+    if let Some(tls) = &port.tls {
+        let mut config = ServerTlsConfig::new().identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem));
+        if let Some(ca) = &tls.client_ca_pem {
+            config = config.client_ca_root(tonic::transport::Certificate::from_pem(ca));
+        }
+        let refused = |e: tonic::transport::Error| StartError::Tls { what: "grpc", message: format!("{e:?}") };
+        server = server.tls_config(config).map_err(refused)?;
+    }
+    let router = server.add_service(ingest::grpc::service(admission.clone(), collectors.clone()));
+    Ok(tokio::spawn(async move {
+        let incoming = TcpListenerStream::new(listener);
+        if let Err(error) = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
+            tracing::error!(%error, "the collectors' port failed");
+        }
+    }))
+}
+
+/// Flushes, merges and expires, as long as there is something to do and then at every tick.
+async fn maintain(store: Store, clock: Clock, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(MAINTAIN_INTERVAL_MS));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let idle = storage::MaintainReport::default();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        loop {
+            match store.maintain(clock()).await {
+                Ok(report) if report == idle || stop.is_cancelled() => break,
+                Ok(report) => tracing::info!(?report, "maintained the store"),
+                Err(error) => {
+                    tracing::error!(%error, "maintenance of the store failed");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Appends the server's own numbers to its own store.
+async fn watch_self(admission: Admission, metrics: SelfMetrics, instance: String, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(SELF_WATCH_INTERVAL_MS));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let samples = metrics.samples(&instance, admission.now_ms());
+        let labels: Vec<&[u8]> = samples.labels.iter().map(|l| l.as_bytes()).collect();
+        let rows = Rows::Samples(SampleRows {
+            labels: &labels,
+            series: &samples.series,
+            timestamps_ms: &samples.timestamps_ms,
+            values: &samples.values,
+            families: &samples.families,
+        });
+        let landing = admission.admit(Door::Own, DEFAULT_TENANT, None, rows);
+        let landed = match landing {
+            Ok(landing) => landing.await,
+            Err(refused) => Err(refused),
+        };
+        if let Err(refused) = landed {
+            tracing::warn!(%refused, "the server's own numbers were not stored");
+        }
+    }
+}
+
+impl Server {
+    /// Closes the doors, lets what is under way end, then closes the store.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.collectors.close();
+        for mut door in self.doors {
+            // Who still holds a connection open then is cut off.
+            if tokio::time::timeout(Duration::from_millis(CLOSE_WAIT_MS_MAX), &mut door).await.is_err() {
+                door.abort();
+            }
+        }
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task ended badly");
+            }
+        }
+        self.store.close().await;
+    }
+}
