@@ -11,8 +11,8 @@
 //! appending is the order within an epoch, then of epochs, then of parts by `sequence`; parts are older than every epoch.
 //!
 //! Reading order: `head` (with `head_stream`, `index`) · `chunk` (with `statistics`, `times` and `values`: the lists of
-//! codecs, one file each, `decimal`, `codec`, `varint`) · `part_schema`, `part_write`, `part_merge` (with `labels_text`) ·
-//! `part` (with `part_index`, `cache`) · `read`, `select`, `view`, `flat` (questions).
+//! codecs, one file each, `decimal`, `codec`, `varint`) · `part_schema`, `part_write`, `part_merge` (with `labels_text`, `part_sums`) ·
+//! `part` (with `part_file`, `part_index`, `cache`) · `read`, `select`, `view`, `flat` (questions).
 
 mod cache;
 mod chunk;
@@ -24,9 +24,11 @@ mod head_stream;
 mod index;
 mod labels_text;
 mod part;
+mod part_file;
 mod part_index;
 mod part_merge;
 mod part_schema;
+mod part_sums;
 mod part_write;
 mod read;
 mod select;
@@ -55,8 +57,8 @@ mod tests;
 pub use cache::MetricsCache;
 pub use flat::flat_schema;
 pub use head::{HeadEpoch, HeadWriter, MetricsHead, SeriesId};
-pub(crate) use part::PartFile;
 pub use part::{MetricsPart, PartInfo};
+pub(crate) use part_file::PartFile;
 pub use part_merge::{MergedPart, merge_parts};
 pub use part_write::{DAY_MS, EncodedPart, PartError, write_parts};
 pub use read::{ReadError, SeriesQuery, SeriesSamples};

@@ -4,9 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use object_store::path::Path;
 use parking_lot::Mutex;
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
-use super::part_index::GroupIndex;
+use super::{part::Footer, part_index::GroupIndex};
 
 /// Evict down to this share (percent) of the bound at once, so that eviction's scan is seldom.
 const KEEP_PERCENT: usize = 90;
@@ -21,7 +20,7 @@ pub(crate) enum Key {
 /// A cached piece.
 #[derive(Clone)]
 pub(crate) enum Piece {
-    Footer(ArrowReaderMetadata),
+    Footer(Footer),
     Group(Arc<GroupIndex>),
 }
 

@@ -5,7 +5,8 @@ use pco::{ChunkConfig, standalone};
 /// Most samples of a chunk that a decoder accepts; a writer makes chunks of at most [`super::chunk::CHUNK_SAMPLES_MAX`].
 pub(crate) const DECODED_SAMPLES_MAX: usize = 1 << 20;
 
-/// pco's effort, 0–12. Measured on the exporters' capture: 4 → 8 gains 0.3 % and costs a third more time.
+/// pco's effort, 0–12. Measured on the exporters' capture: 4 → 8 saves 2.6 % of the file and costs half again the time to
+/// encode it; 12 saves nothing more.
 const PCO_LEVEL: usize = 8;
 
 /// Below this many numbers pco's headers cost more than it saves.

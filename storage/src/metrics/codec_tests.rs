@@ -139,8 +139,14 @@ fn counts_beyond_the_bound_are_refused_before_anything_is_reserved() {
 #[test]
 fn each_kind_of_series_gets_the_codec_made_for_it() {
     let n = 1000;
-    let counter: Vec<f64> = (0..n).map(|i| (i * 17 + i * i % 5) as f64).collect();
-    let few: Vec<f64> = (0..20).map(|i| (i * 17 + i * i % 5) as f64 * 0.01).collect();
+    let noise = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+    let counter: Vec<f64> = (0..n)
+        .scan(0, |sum, i| {
+            *sum += noise(i);
+            Some(*sum as f64)
+        })
+        .collect();
+    let few: Vec<f64> = (0..20).map(|i| (i * 17 + i * i % 5) as f64 / 100.0).collect();
     let state: Vec<f64> = (0..n).map(|i| (i / 100) as f64).collect();
     let quotient: Vec<f64> = (0..n).map(|i| (i as f64 * 0.7).sin() / 3.0).collect();
     let odd: Vec<f64> = (0..20).map(|i| f64::from_bits(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(i))).collect();

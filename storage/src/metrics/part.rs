@@ -4,16 +4,15 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::array::{Array, BinaryArray, Float64Array, RecordBatch};
 use bytes::Bytes;
-use futures::{FutureExt, TryStreamExt, future::BoxFuture};
+use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::{
     arrow::{
         ParquetRecordBatchStreamBuilder, ProjectionMask,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection},
-        async_reader::AsyncFileReader,
     },
     errors::ParquetError,
-    file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+    file::metadata::{PageIndexPolicy, ParquetMetaDataReader},
     file::statistics::Statistics,
 };
 
@@ -23,14 +22,14 @@ use super::{
     MetricsCache, ReadError,
     cache::{Key, Piece},
     chunk::{Chunk, ChunkBody, ChunkValues},
+    part_file::{CheckedFile, FOOTER_GUESS_BYTES},
     part_index::{self, GroupIndex},
     part_schema::{self, column},
+    part_sums::{self, Sums},
     statistics,
 };
 use crate::matcher::Matcher;
 
-/// Read at once from the end of a file: footer and page offsets of small parts come with one request.
-const FOOTER_GUESS_BYTES: usize = 64 << 10;
 /// A cached footer's size as a multiple of its bytes in the file.
 const FOOTER_MEMORY_FACTOR: usize = 4;
 
@@ -76,33 +75,69 @@ impl MetricsPart {
     }
 
     /// The footer, from the cache or the file.
-    pub(crate) async fn footer(&self) -> Result<ArrowReaderMetadata, ReadError> {
+    pub(crate) async fn footer(&self) -> Result<Footer, ReadError> {
         let key = Key::Footer(self.info.path.clone());
         if let Some(Piece::Footer(footer)) = self.cache.get(&key) {
             return Ok(footer);
         }
-        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
-        let metadata = ArrowReaderMetadata::load_async(&mut self.file(), options).await;
-        let footer = metadata.map_err(|e| self.error(e))?;
-        let format = footer.metadata().file_metadata().key_value_metadata().into_iter().flatten();
+        let footer = self.load_footer().await?;
+        let bytes = footer.arrow.metadata().memory_size().max(1) * FOOTER_MEMORY_FACTOR;
+        self.cache.put(key, Piece::Footer(footer.clone()), bytes);
+        Ok(footer)
+    }
+
+    /// Reads and checks everything behind the column data, mostly with one request, before anything is parsed.
+    async fn load_footer(&self) -> Result<Footer, ReadError> {
+        let size = self.info.size_bytes;
+        let fetch = async |start: u64| {
+            let bytes = self.store.get_range(&self.info.path, start..size).await;
+            bytes.map_err(|source| ReadError::Unreadable { path: self.info.path.to_string(), source })
+        };
+        let mut start = size.saturating_sub(FOOTER_GUESS_BYTES);
+        let mut last = fetch(start).await?;
+        let Some((len, b"PAR1")) = last
+            .split_last_chunk::<8>()
+            .map(|(_, tail)| (u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]), &tail[4..]))
+        else {
+            return Err(self.damaged("it does not end as a Parquet file".into()));
+        };
+        let footer_start = size
+            .checked_sub(len as u64 + 8)
+            .ok_or_else(|| self.damaged("its footer is longer than the file".into()))?;
+        if footer_start < start {
+            start = footer_start;
+            last = fetch(start).await?;
+        }
+        let (sums, tail_sum) =
+            part_sums::parse(&last, size).ok_or_else(|| self.damaged(format!("{} is missing", part_sums::KEY)))?;
+        if sums.end < start {
+            start = sums.end;
+            last = fetch(start).await?;
+        }
+        if !part_sums::tail_holds(&last[(sums.end - start) as usize..], tail_sum) {
+            return Err(self.damaged("the checksum of its footer does not hold".into()));
+        }
+        let mut reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Optional);
+        reader.try_parse_sized(&last, size).map_err(|e| self.error(e))?;
+        let metadata = Arc::new(reader.finish().map_err(|e| self.error(e))?);
+        let format = metadata.file_metadata().key_value_metadata().into_iter().flatten();
         if !format
             .into_iter()
             .any(|kv| kv.key == part_schema::FORMAT_KEY && kv.value.as_deref() == Some(part_schema::FORMAT))
         {
             return Err(self.damaged(format!("{} is not {}", part_schema::FORMAT_KEY, part_schema::FORMAT)));
         }
-        if *footer.schema().fields() != *part_schema::schema().fields() {
+        let arrow = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(|e| self.error(e))?;
+        if *arrow.schema().fields() != *part_schema::schema().fields() {
             return Err(self.damaged("its columns are not those of its format".into()));
         }
-        let bytes = footer.metadata().memory_size().max(1) * FOOTER_MEMORY_FACTOR;
-        self.cache.put(key, Piece::Footer(footer.clone()), bytes);
-        Ok(footer)
+        Ok(Footer { arrow, sums: Arc::new(sums) })
     }
 
     /// The row groups that may hold a matching series within the range, by their statistics of time and metric.
     pub(crate) async fn groups(&self, matchers: &[Matcher], min_ts: i64, max_ts: i64) -> Result<Vec<usize>, ReadError> {
         let footer = self.footer().await?;
-        let metadata = footer.metadata();
+        let metadata = footer.arrow.metadata();
         let fits = |group: &usize| {
             let columns = metadata.row_group(*group).columns();
             let statistics = |at: usize| columns.get(at).and_then(|c| c.statistics());
@@ -125,7 +160,8 @@ impl MetricsPart {
     /// Whether a row group's metrics reach into those of `labels`, which are in the order of rows.
     pub(crate) async fn may_hold(&self, group: usize, labels: &[Labels]) -> Result<bool, ReadError> {
         let footer = self.footer().await?;
-        let statistics = footer.metadata().row_group(group).columns().get(column::METRIC).and_then(|c| c.statistics());
+        let statistics =
+            footer.arrow.metadata().row_group(group).columns().get(column::METRIC).and_then(|c| c.statistics());
         let metrics = statistics.and_then(|s| s.min_bytes_opt().zip(s.max_bytes_opt()));
         let (Some((low, high)), Some(first), Some(last)) = (metrics, labels.first(), labels.last()) else {
             return Ok(true);
@@ -153,9 +189,9 @@ impl MetricsPart {
         rows: Option<&[Range<usize>]>,
     ) -> Result<Vec<RecordBatch>, ReadError> {
         let footer = self.footer().await?;
-        let total = footer.metadata().row_group(group).num_rows().max(0) as usize;
-        let mask = ProjectionMask::leaves(footer.parquet_schema(), columns.iter().copied());
-        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.file(), footer)
+        let total = footer.arrow.metadata().row_group(group).num_rows().max(0) as usize;
+        let mask = ProjectionMask::leaves(footer.arrow.parquet_schema(), columns.iter().copied());
+        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.file(footer.sums), footer.arrow)
             .with_row_groups(vec![group])
             .with_projection(mask)
             .with_batch_size(part_schema::GROUP_ROWS_MAX);
@@ -226,8 +262,8 @@ impl MetricsPart {
         }
     }
 
-    fn file(&self) -> PartFile {
-        PartFile { store: self.store.clone(), path: self.info.path.clone(), size_bytes: self.info.size_bytes }
+    fn file(&self, sums: Arc<Sums>) -> CheckedFile {
+        CheckedFile { store: self.store.clone(), path: self.info.path.clone(), sums }
     }
 }
 
@@ -283,33 +319,9 @@ impl Bodies {
     }
 }
 
-/// The file under a part, for the Parquet reader.
-pub(crate) struct PartFile {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) path: Path,
-    pub(crate) size_bytes: u64,
-}
-
-impl AsyncFileReader for PartFile {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        async move { Ok(self.store.get_range(&self.path, range).await?) }.boxed()
-    }
-
-    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move { Ok(self.store.get_ranges(&self.path, &ranges).await?) }.boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        async move {
-            let size = self.size_bytes;
-            let reader = ParquetMetaDataReader::new()
-                .with_arrow_reader_options(options)
-                .with_prefetch_hint(Some(FOOTER_GUESS_BYTES.min(size as usize)));
-            Ok(Arc::new(reader.load_and_finish(self, size).await?))
-        }
-        .boxed()
-    }
+/// What a part says of itself, checked.
+#[derive(Clone)]
+pub(crate) struct Footer {
+    pub(crate) arrow: ArrowReaderMetadata,
+    sums: Arc<Sums>,
 }

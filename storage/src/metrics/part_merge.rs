@@ -5,16 +5,16 @@
 use std::sync::Arc;
 
 use object_store::{buffered::BufWriter, path::Path};
-use parquet::{arrow::AsyncArrowWriter, errors::ParquetError};
+use parquet::errors::ParquetError;
 use proto::Labels;
+use tokio::io::AsyncWriteExt;
 
 use super::{
     MetricsPart, PartError, ReadError,
     chunk::{self, CHUNK_SAMPLES_MAX, Chunk, ChunkDecoder},
     labels_text,
     part_index::GroupIndex,
-    part_schema::{self, RowGroupBuilder},
-    part_write::Totals,
+    part_write::{PartWriter, Totals},
 };
 
 /// A chunk of at least so many samples that nothing overlaps is copied as it is.
@@ -52,11 +52,9 @@ pub async fn merge_parts(inputs: &[Arc<MetricsPart>], output: &Path) -> Result<M
     for part in inputs {
         cursors.push(Cursor::open(part).await?);
     }
-    let schema = part_schema::schema();
-    let file = BufWriter::new(store, output.clone());
-    let mut writer = AsyncArrowWriter::try_new_with_options(file, schema.clone(), part_schema::writer_options())?;
-    let mut rows = RowGroupBuilder::default();
-    let mut totals = Totals::new();
+    let mut file = BufWriter::new(store, output.clone());
+    let mut writer = PartWriter::new()?;
+    let mut size_bytes = 0;
     let mut scratch = Scratch::default();
     while let Some(labels) = cursors.iter().filter_map(Cursor::labels).min_by(|a, b| labels_text::order(a, b)).cloned()
     {
@@ -64,21 +62,19 @@ pub async fn merge_parts(inputs: &[Arc<MetricsPart>], output: &Path) -> Result<M
         for (rank, cursor) in cursors.iter_mut().enumerate() {
             cursor.take(&labels, rank, &mut chunks).await?;
         }
-        totals.series += 1;
+        writer.begin_series();
         for chunk in join(chunks, &mut scratch).map_err(|reason| cursors[0].part.damaged(reason))? {
-            totals.note(&chunk);
-            rows.push(&labels, chunk);
-            if rows.is_full() {
-                writer.write(&rows.take(&schema).map_err(ParquetError::from)?).await?;
-                writer.flush().await?;
+            let ready = writer.push(&labels, chunk)?;
+            if !ready.is_empty() {
+                size_bytes += ready.len() as u64;
+                file.put(ready.into()).await.map_err(ParquetError::from)?;
             }
         }
     }
-    if !rows.is_empty() {
-        writer.write(&rows.take(&schema).map_err(ParquetError::from)?).await?;
-    }
-    writer.finish().await?;
-    let size_bytes = writer.bytes_written() as u64;
+    let (rest, totals) = writer.finish()?;
+    size_bytes += rest.len() as u64;
+    file.put(rest.into()).await.map_err(ParquetError::from)?;
+    file.shutdown().await.map_err(|e| ParquetError::External(Box::new(e)))?;
     let Totals { min_ts, max_ts, samples, series, chunks } = totals;
     Ok(MergedPart { min_ts_ms: min_ts, max_ts_ms: max_ts, samples, series, chunks, size_bytes, sequence })
 }
@@ -98,7 +94,7 @@ struct Cursor {
 
 impl Cursor {
     async fn open(part: Arc<MetricsPart>) -> Result<Cursor, ReadError> {
-        let groups = part.footer().await?.metadata().num_row_groups();
+        let groups = part.footer().await?.arrow.metadata().num_row_groups();
         let mut cursor = Cursor { part, groups, next_group: 0, index: Arc::default(), chunks: Vec::new(), series: 0 };
         cursor.advance().await?;
         Ok(cursor)

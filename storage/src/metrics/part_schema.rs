@@ -32,7 +32,8 @@ pub(crate) const GROUP_ROWS_MAX: usize = 8192;
 pub(crate) const GROUP_BYTES_MAX: usize = 16 << 20;
 /// Uncompressed bytes of a data page: what a read of one series decompresses at least.
 const PAGE_BYTES_MAX: usize = 128 << 10;
-/// Page compression: values are written once and merged twice, so the effort is small beside what it saves.
+/// Page compression. Measured on the exporters' capture: 3 → 9 saves 1 % of the file for less than a tenth of the time
+/// to encode it; 15 saves 0.2 % more.
 const ZSTD_LEVEL: i32 = 9;
 
 /// Column numbers, in file order.
@@ -106,9 +107,10 @@ pub(crate) fn writer_options() -> ArrowWriterOptions {
                 .map(|at| SortingColumn { column_idx: at as i32, descending: false, nulls_first: false })
                 .to_vec(),
         ))
+        .set_column_encoding(path(column::METRIC), Encoding::DELTA_BYTE_ARRAY)
         .set_column_encoding(path(column::LABELS), Encoding::DELTA_BYTE_ARRAY)
         .set_column_encoding(path(column::VALUES), Encoding::DELTA_LENGTH_BYTE_ARRAY);
-    for at in [column::METRIC, column::FIRST_TS, column::LAST_TS, column::COUNT, column::STALE, column::TIMESTAMPS] {
+    for at in [column::FIRST_TS, column::LAST_TS, column::COUNT, column::STALE, column::TIMESTAMPS] {
         properties = properties
             .set_column_dictionary_enabled(path(at), true)
             .set_column_dictionary_page_size_limit(path(at), 2 * GROUP_BYTES_MAX);

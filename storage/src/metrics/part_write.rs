@@ -12,6 +12,7 @@ use super::{
     chunk::{self, CHUNK_SAMPLES_MAX, Chunk},
     labels_text,
     part_schema::{self, RowGroupBuilder},
+    part_sums::{self, Sums},
 };
 
 /// A UTC day.
@@ -98,47 +99,89 @@ impl Totals {
     }
 }
 
-/// The file of one day while it grows, in memory.
-struct DayWriter {
+/// A part while it is written: rows in, bytes of the file out.
+pub(crate) struct PartWriter {
     schema: SchemaRef,
     writer: ArrowWriter<Vec<u8>>,
     rows: RowGroupBuilder,
+    sums: Sums,
     totals: Totals,
+}
+
+impl PartWriter {
+    pub(crate) fn new() -> Result<PartWriter, ParquetError> {
+        let schema = part_schema::schema();
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), part_schema::writer_options())?;
+        Ok(PartWriter {
+            schema,
+            writer,
+            rows: RowGroupBuilder::default(),
+            sums: Sums::default(),
+            totals: Totals::new(),
+        })
+    }
+
+    /// The next series' chunks follow.
+    pub(crate) fn begin_series(&mut self) {
+        self.totals.series += 1;
+    }
+
+    /// Adds a row; gives the bytes of the row group it completes, most often none.
+    pub(crate) fn push(&mut self, labels: &Labels, chunk: Chunk) -> Result<Vec<u8>, ParquetError> {
+        self.totals.note(&chunk);
+        self.rows.push(labels, chunk);
+        if self.rows.is_full() { self.flush() } else { Ok(Vec::new()) }
+    }
+
+    /// Ends the row group; gives its bytes, summed.
+    fn flush(&mut self) -> Result<Vec<u8>, ParquetError> {
+        if !self.rows.is_empty() {
+            let batch = self.rows.take(&self.schema)?;
+            self.writer.write(&batch)?;
+            self.writer.flush()?;
+        }
+        self.writer.sync().map_err(|e| ParquetError::External(Box::new(e)))?;
+        let bytes = std::mem::take(self.writer.inner_mut());
+        self.sums.update(&bytes);
+        Ok(bytes)
+    }
+
+    /// The rest of the file, and what was counted.
+    pub(crate) fn finish(mut self) -> Result<(Vec<u8>, Totals), ParquetError> {
+        let mut rest = self.flush()?;
+        self.writer.append_key_value_metadata(self.sums.finish());
+        let mut tail = self.writer.into_inner()?;
+        part_sums::seal_tail(&mut tail);
+        rest.append(&mut tail);
+        Ok((rest, self.totals))
+    }
+}
+
+/// The file of one day while it grows, in memory.
+struct DayWriter {
+    writer: PartWriter,
+    bytes: Vec<u8>,
 }
 
 impl DayWriter {
     fn new() -> Result<DayWriter, PartError> {
-        let schema = part_schema::schema();
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), part_schema::writer_options())?;
-        Ok(DayWriter { schema, writer, rows: RowGroupBuilder::default(), totals: Totals::new() })
+        Ok(DayWriter { writer: PartWriter::new()?, bytes: Vec::new() })
     }
 
     fn add(&mut self, labels: &Labels, timestamps: &[i64], values: &[f64]) -> Result<(), PartError> {
-        self.totals.series += 1;
+        self.writer.begin_series();
         for (timestamps, values) in timestamps.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX)) {
-            let chunk = Chunk::encode(timestamps, values);
-            self.totals.note(&chunk);
-            self.rows.push(labels, chunk);
-            if self.rows.is_full() {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), PartError> {
-        if !self.rows.is_empty() {
-            let batch = self.rows.take(&self.schema).map_err(ParquetError::from)?;
-            self.writer.write(&batch)?;
-            self.writer.flush()?;
+            let mut ready = self.writer.push(labels, Chunk::encode(timestamps, values))?;
+            self.bytes.append(&mut ready);
         }
         Ok(())
     }
 
     fn finish(mut self, day: i64) -> Result<EncodedPart, PartError> {
-        self.flush()?;
-        let bytes = Bytes::from(self.writer.into_inner()?);
-        let Totals { min_ts, max_ts, samples, series, chunks } = self.totals;
+        let (mut rest, totals) = self.writer.finish()?;
+        self.bytes.append(&mut rest);
+        let Totals { min_ts, max_ts, samples, series, chunks } = totals;
+        let bytes = Bytes::from(self.bytes);
         Ok(EncodedPart { day, min_ts_ms: min_ts, max_ts_ms: max_ts, samples, series, chunks, bytes })
     }
 }

@@ -101,6 +101,9 @@ impl MetricsView {
                 found.insert(text.to_owned());
             }
         };
+        if min_ms > max_ms {
+            return Ok(Vec::new());
+        }
         let by_postings = matchers.is_empty();
         if by_postings {
             self.epochs.iter().flat_map(|e| e.label_texts(name, min_ms, max_ms)).for_each(|text| note(&text));
