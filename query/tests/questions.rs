@@ -25,7 +25,12 @@ fn logs() -> Events {
         builder.row(
             instance,
             NOW_MS - 10_000 + i * 1_000,
-            [("body", format!("line {i}").into()), ("level", level), ("attributes", attributes.into()), ("pid", i.into())],
+            [
+                ("body", format!("line {i}").into()),
+                ("level", level),
+                ("attributes", attributes.into()),
+                ("pid", i.into()),
+            ],
         );
     }
     builder.build()
@@ -50,7 +55,8 @@ async fn site(limits: QueryLimits) -> Site {
             values.push(value);
         }
     }
-    let rows = SampleRows { labels: &labels, series: &of, timestamps_ms: &timestamps_ms, values: &values, families: &[] };
+    let rows =
+        SampleRows { labels: &labels, series: &of, timestamps_ms: &timestamps_ms, values: &values, families: &[] };
     append(&store, Rows::Samples(rows)).await;
     Site { _folder: folder, querier: Querier::new(store, limits) }
 }
@@ -76,15 +82,20 @@ async fn sql_reads_every_table_with_and_without_a_flush() {
         ("SELECT instance, count(*) FROM logs GROUP BY instance ORDER BY instance", &["db1|5", "db2|5"]),
         ("SELECT body FROM logs WHERE instance = 'db2' AND level = 'error'", &["line 1"]),
         ("SELECT count(*) FROM logs WHERE ts >= '2025-12-31T23:59:55Z'", &["5"]),
-        ("SELECT count(*) FROM logs WHERE ts < timestamp '2025-12-31T23:59:55Z' AND instance IN ('db1', 'db3')", &["3"]),
-        ("SELECT body FROM logs WHERE ts BETWEEN '2025-12-31T23:59:51Z' AND '2025-12-31T23:59:52Z' ORDER BY ts", &[
-            "line 1", "line 2",
-        ]),
+        (
+            "SELECT count(*) FROM logs WHERE ts < timestamp '2025-12-31T23:59:55Z' AND instance IN ('db1', 'db3')",
+            &["3"],
+        ),
+        (
+            "SELECT body FROM logs WHERE ts BETWEEN '2025-12-31T23:59:51Z' AND '2025-12-31T23:59:52Z' ORDER BY ts",
+            &["line 1", "line 2"],
+        ),
         ("SELECT json_get(attributes, 'relation') FROM logs WHERE pid = 4", &["t4"]),
         ("SELECT count(*), min(value), max(value) FROM metrics WHERE metric = 'commits_total'", &["60|0.0|590.0"]),
-        ("SELECT DISTINCT json_get(labels, 'instance') AS i FROM metrics WHERE metric IN ('pg_up', 'x') ORDER BY i", &[
-            "db1", "db2",
-        ]),
+        (
+            "SELECT DISTINCT json_get(labels, 'instance') AS i FROM metrics WHERE metric IN ('pg_up', 'x') ORDER BY i",
+            &["db1", "db2"],
+        ),
         ("SELECT count(*) FROM statements", &["0"]),
         ("SELECT count(*) FROM logs a JOIN logs b ON a.pid = b.pid", &["10"]),
     ];
@@ -94,7 +105,10 @@ async fn sql_reads_every_table_with_and_without_a_flush() {
         }
         site.querier.store().flush(NOW_MS).await.unwrap();
     }
-    assert_eq!(ask(&site, "SELECT table_name FROM information_schema.tables WHERE table_name = 'plans'").await, ["plans"]);
+    assert_eq!(
+        ask(&site, "SELECT table_name FROM information_schema.tables WHERE table_name = 'plans'").await,
+        ["plans"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +133,8 @@ async fn sql_can_change_nothing_and_says_what_is_wrong() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_too_large_is_cut_or_refused_and_says_so() {
-    let site = site(QueryLimits { sql_rows_max: 7, samples_max: 100, text_bytes_max: 200, ..QueryLimits::default() }).await;
+    let site =
+        site(QueryLimits { sql_rows_max: 7, samples_max: 100, text_bytes_max: 200, ..QueryLimits::default() }).await;
     let answer = site.querier.sql("0", "SELECT * FROM logs").await.unwrap();
     assert_eq!((answer.rows(), answer.truncated), (7, true));
     let error = site.querier.range("0", "commits_total + on() group_left pg_up", NOW_MS - 600_000, NOW_MS, 1_000).await;
@@ -137,7 +152,11 @@ async fn promql_reads_the_store() {
     };
     for pass in ["in the head", "in parts"] {
         assert!(json("sum(pg_up)").await.contains("Float(1.0)"), "{pass}: {}", json("sum(pg_up)").await);
-        assert!(json("rate(commits_total[5m])").await.contains("Float(1.0)"), "{pass}: {}", json("rate(commits_total[5m])").await);
+        assert!(
+            json("irate(commits_total[5m])").await.contains("Float(1.0)"),
+            "{pass}: {}",
+            json("irate(commits_total[5m])").await
+        );
         assert!(json("count({__name__=~\"pg_.*|commits.*\"})").await.contains("Float(3.0)"), "{pass}");
         site.querier.store().flush(NOW_MS).await.unwrap();
     }

@@ -1,7 +1,9 @@
 //! Runs PromQL test scripts (the language of Prometheus' own): every `.test` file of the folder `PROMQLTEST_DIR` names,
 //! and always our own in `testdata/`. One line a file; anything that fails and is not in [`KNOWN`] fails the run.
 
+mod at_fixed;
 mod expectation;
+mod nhcb;
 mod script;
 
 use std::path::{Path, PathBuf};

@@ -86,7 +86,7 @@ fn load(data: &mut MemorySource, line: &str, body: &[&str]) -> Result<(), String
     let mut words = line.split_whitespace();
     let with_nhcb = words.next() == Some("load_with_nhcb");
     let step = duration_ms(words.next().ok_or("load needs an interval")?)?;
-    let mut classic = crate::script::nhcb::Classic::default();
+    let mut classic = crate::nhcb::Classic::default();
     let mut starts: Vec<(proto::Labels, Vec<Option<i64>>)> = Vec::new();
     let lines = body.iter().map(|line| parse_labels(line)).collect::<Result<Vec<_>, _>>()?;
     for (labels, _, offsets) in lines.iter().filter(|(_, is_start_times, _)| *is_start_times) {
@@ -173,14 +173,14 @@ fn repeat(
     answer: &Result<Answer, QueryError>,
 ) -> Result<(), String> {
     let Ok(first) = answer else { return Ok(()) };
-    if let Some(fixed) = crate::script::at_fixed::fix(query, t) {
+    if let Some(fixed) = crate::at_fixed::fix(query, t) {
         for other in [i64::from(i32::MIN), 0, 1_000_000] {
             let again = block_on(engine.evaluate_instant(data, &fixed, t + other, &never_stop));
             check_repeated(expected, first, &again, t + other)
                 .map_err(|e| format!("as {fixed} at {}ms: {e}", t + other))?;
         }
     }
-    if matches!(first.value, AnswerValue::String(..)) || !crate::script::at_fixed::means_the_same_in_a_range(query) {
+    if matches!(first.value, AnswerValue::String(..)) || !crate::at_fixed::means_the_same_in_a_range(query) {
         return Ok(());
     }
     let again = block_on(engine.evaluate_range(data, query, (t - 60_000, t + 60_000, 60_000), &never_stop));
@@ -206,9 +206,3 @@ fn at_time(value: AnswerValue, t: i64) -> AnswerValue {
 pub fn points(text: &str) -> Result<Vec<Written>, String> {
     parse_points(text)
 }
-
-#[path = "nhcb.rs"]
-mod nhcb;
-
-#[path = "at_fixed.rs"]
-mod at_fixed;
