@@ -128,8 +128,6 @@ export function objects<T>(answer: Rows): T[] {
 }
 
 export type Level = "critical" | "warning" | "notice";
-/** Text in one language, or in both. */
-export type Said = string | { en?: string; zh?: string } | null | undefined;
 
 export interface Finding {
   name: string;
@@ -213,17 +211,27 @@ export interface BlockingNode {
   fingerprint: string | null;
   blocked: BlockingNode[];
 }
+/** What a diagnosis tree concluded, in both languages. */
+export interface Verdict {
+  verdict: string;
+  title: string;
+  title_zh: string;
+  reasons: string[];
+  reasons_zh: string[];
+  advice: string;
+  advice_zh: string;
+}
 export interface Evidence {
   collected_at_ms: number;
   window: { from_ms: number; to_ms: number };
   instance: string | null;
-  series: { title: Said; query: string; result: { labels: LabelSet; values: [number, number | null][] }[] }[];
+  series: { title: string; query: string; result: { labels: LabelSet; values: [number, number | null][] }[] }[];
   statements: EvidenceStatement[];
   sessions: Record<string, Cell>[];
   blocking: BlockingNode[];
-  logs: { ts_ms: number; level: string; class: string | null; body: string; code: string | null; pid: number | null }[];
-  changes: { ts_ms: number; kind: string; name: string; change: string; previous: string | null; value: string | null }[];
-  findings: { verdict: Said; reasons: Said[]; advice: Said | Said[] }[];
+  logs: { ts_ms: number; level: string | null; class: string | null; body: string | null; code: string | null; pid: number | null }[];
+  changes: { ts_ms: number; kind: string | null; name: string | null; change: string | null; previous: string | null; value: string | null }[];
+  findings: Verdict[];
   errors: unknown[];
 }
 

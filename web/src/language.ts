@@ -1,5 +1,4 @@
 // The language in use and the words in it. Changing it draws the pages anew.
-import type { Said } from "./api";
 import { WORDS, type Lang, type Word } from "./words";
 
 /** The language of the browser, as far as we have it. */
@@ -28,11 +27,10 @@ export function fill(text: string, values: Record<string, string | number>): str
   return text.replace(/\{(\w+)\}/g, (place, name: string) => (name in values ? String(values[name]) : place));
 }
 
-/** What the server said in one or in both languages. */
-export function said(text: Said): string {
-  if (text === null || text === undefined) return "";
-  if (typeof text === "string") return text;
-  return (lang === "zh" ? text.zh : text.en) ?? text.en ?? text.zh ?? "";
+/** What the server says in both languages: the one in use, or the other where it is empty. */
+export function said<T extends string | readonly string[]>(en: T, zh: T): T {
+  const [first, second]: [T, T] = lang === "zh" ? [zh, en] : [en, zh];
+  return first.length > 0 ? first : second;
 }
 
 /** An annotation in the language in use: `summary_zh` before `summary` in Chinese. */

@@ -121,6 +121,7 @@ export const WORDS = {
   off: ["off", "关"],
   ok: ["up", "正常"],
   open_alerts: ["Open alerts", "未恢复的告警"],
+  other_causes: ["Other verdicts that fit: {n}", "其他符合的判断：{n}"],
   other: ["other", "其他"],
   overview: ["Overview", "总览"],
   page_unknown: ["There is no page at {path}.", "{path} 处没有页面。"],

@@ -1,5 +1,5 @@
 // One alert: what it says, its likely cause and what to do, the evidence frozen with it, and every step it went through.
-import { alert as askAlert, type Alert, type Cell, type Evidence, type EvidenceStatement, type Step } from "../api";
+import { alert as askAlert, type Alert, type Cell, type Evidence, type EvidenceStatement, type Step, type Verdict } from "../api";
 import { BlockingTrees } from "../blocking_view";
 import { Chart, type Mark } from "../chart";
 import { duration, grouped, number, stamp } from "../format";
@@ -89,31 +89,19 @@ function Proof(props: { evidence: Evidence; instance: string | null; marks: Mark
   const { evidence: e, instance, marks } = props;
   return (
     <>
-      {e.findings.map((f) => (
+      {e.findings.slice(0, 1).map((f) => (
         <Panel title={t("cause")} class="verdict">
-          <p class="lead">{said(f.verdict)}</p>
-          {f.reasons.length > 0 && (
-            <>
-              <h3>{t("reasons")}</h3>
-              <ul>
-                {f.reasons.map((r) => (
-                  <li>{said(r)}</li>
-                ))}
-              </ul>
-            </>
-          )}
-          {(Array.isArray(f.advice) ? f.advice : [f.advice]).some((x) => said(x) !== "") && (
-            <>
-              <h3>{t("advice")}</h3>
-              <ul>
-                {(Array.isArray(f.advice) ? f.advice : [f.advice]).map((x) => (
-                  <li>{said(x)}</li>
-                ))}
-              </ul>
-            </>
-          )}
+          <VerdictText of={f} />
         </Panel>
       ))}
+      {e.findings.length > 1 && (
+        <details class="panel">
+          <summary>{t("other_causes", { n: e.findings.length - 1 })}</summary>
+          {e.findings.slice(1).map((f) => (
+            <VerdictText of={f} />
+          ))}
+        </details>
+      )}
       <p class="evidence-line muted">
         {t("evidence")} {t("evidence_at", { time: stamp(e.collected_at_ms) })} · {t("window")} {stamp(e.window.from_ms)} – {stamp(e.window.to_ms)}
       </p>
@@ -143,12 +131,12 @@ function Proof(props: { evidence: Evidence; instance: string | null; marks: Mark
       )}
       {e.changes.length > 0 && (
         <Panel title={t("changes")}>
-          <Changes rows={e.changes} />
+          <Changes rows={e.changes.map((c) => ({ ...c, kind: c.kind ?? "", name: c.name ?? "", change: c.change ?? "" }))} />
         </Panel>
       )}
       {e.logs.length > 0 && (
         <Panel title={t("log_lines")}>
-          <LogLines lines={e.logs} instance={instance} />
+          <LogLines lines={e.logs.map((l) => ({ ...l, level: l.level ?? "", body: l.body ?? "" }))} instance={instance} />
         </Panel>
       )}
       {e.sessions.length > 0 && (
@@ -166,6 +154,33 @@ function Proof(props: { evidence: Evidence; instance: string | null; marks: Mark
         </Panel>
       )}
     </>
+  );
+}
+
+function VerdictText(props: { of: Verdict }) {
+  const f = props.of;
+  const reasons = said(f.reasons, f.reasons_zh);
+  const advice = said(f.advice, f.advice_zh);
+  return (
+    <div class="verdict-text">
+      <p class="lead">{said(f.title, f.title_zh) || f.verdict}</p>
+      {reasons.length > 0 && (
+        <>
+          <h3>{t("reasons")}</h3>
+          <ul>
+            {reasons.map((r) => (
+              <li>{r}</li>
+            ))}
+          </ul>
+        </>
+      )}
+      {advice !== "" && (
+        <>
+          <h3>{t("advice")}</h3>
+          <p class="advice">{advice}</p>
+        </>
+      )}
+    </div>
   );
 }
 
@@ -234,7 +249,7 @@ function Statement(props: { of: EvidenceStatement; instance: string | null }) {
           <summary>
             {t("plan")} {s.plan.changed && <span class="tag warning">{t("plan_changed")}</span>} <span class="muted">{s.plan.summary}</span>
           </summary>
-          <Plan plan={s.plan.plan} />
+          {s.plan.plan !== null && <Plan plan={s.plan.plan} />}
         </details>
       )}
     </li>
@@ -252,7 +267,7 @@ function SeriesChart(props: { of: Evidence["series"][number]; marks: Mark[] }) {
     const name = lineName(pattern, r.labels);
     return { name: name === "–" ? t("value") : name, values: times.map((ms) => known.get(ms) ?? null) };
   });
-  const title = said(s.title) || s.query;
+  const title = s.title || s.query;
   return (
     <Panel title={<span title={s.query}>{title}</span>} class="chart-panel">
       {times.length === 0 ? (

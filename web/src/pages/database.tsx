@@ -48,7 +48,11 @@ export function DatabasePage(props: { instance: string }) {
             <Head of={found} />
             <Choices label={t("database")} of={tabs.map((key) => ({ key, title: t(key) }))} chosen={tab} choose={(key) => setQuery({ tab: key === "charts" ? null : key })} />
             {tab === "charts" && <Charts key={found.instance} of={found} />}
-            {tab === "statements" && <Statements instance={found.instance} limit={100} />}
+            {tab === "statements" && (
+              <Panel>
+                <Statements instance={found.instance} limit={100} />
+              </Panel>
+            )}
             {tab === "sessions" && <Sessions instance={found.instance} />}
             {tab === "logs" && <Logs instance={found.instance} />}
             {tab === "settings" && <Settings instance={found.instance} />}
@@ -153,7 +157,7 @@ function Charts(props: { of: Instance }) {
       {[host, gaps].flatMap((of, at) => (of.error ? [<Trouble key={at} error={of.error} retry={of.retry} />] : []))}
       {own.length > 0 && grid("db", own)}
       {engine !== "host" && (
-        <Panel title={t("top_statements")} class="bare">
+        <Panel title={t("top_statements")}>
           <Statements instance={instance} limit={8} />
         </Panel>
       )}
