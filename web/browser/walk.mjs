@@ -72,7 +72,7 @@ async function until(what, holds) {
 
 /** No part of the page says that something could not be loaded, and nothing is loading any more. */
 async function settled() {
-  await until("the page to finish loading", async () => (await page.locator(".loading").count()) === 0);
+  await until("the page to finish loading", async () => (await page.locator("html[data-busy], .loading").count()) === 0);
   const trouble = page.locator(".trouble");
   need((await trouble.count()) === 0, `an error is shown: ${(await trouble.allInnerTexts()).join("; ")}`);
 }

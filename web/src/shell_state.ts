@@ -110,6 +110,14 @@ export interface Loaded<T> {
   retry(): void;
 }
 
+let underway = 0;
+
+/** Counts loads; while any is under way the page bears `data-busy`, which draws a thin line below the bar. */
+function busy(change: 1 | -1): void {
+  underway += change;
+  document.documentElement.toggleAttribute("data-busy", underway > 0);
+}
+
 /**
  * Loads data: at once when `subject` changes (what was shown is dropped), quietly when only `moment` does
  * (what was shown stays until the new answer is there). A null subject loads nothing.
@@ -123,17 +131,28 @@ export function useData<T>(subject: string | null, moment: string | number, load
     if (subject === null) return;
     const abort = new AbortController();
     setState((was) => (was.subject === subject ? { ...was, loading: true } : { subject, loading: true }));
+    busy(1);
+    let ended = false;
+    const end = () => {
+      if (!ended) busy(-1);
+      ended = true;
+    };
     latest.current(abort.signal).then(
       (data) => {
         if (!abort.signal.aborted) setState({ subject, data, loading: false });
+        end();
       },
       (cause: unknown) => {
+        end();
         if (abort.signal.aborted) return;
         const error = cause instanceof ApiError ? cause : new ApiError("internal", String(cause instanceof Error ? cause.message : cause));
         setState((was) => ({ subject, ...(was.subject === subject && was.data !== undefined ? { data: was.data } : {}), error, loading: false }));
       },
     );
-    return () => abort.abort();
+    return () => {
+      abort.abort();
+      end();
+    };
   }, [subject, moment, tries]);
   const own = state.subject === subject;
   return {
