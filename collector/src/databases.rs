@@ -4,17 +4,28 @@
 //! is a function of values. Nothing here writes to a database, runs `EXPLAIN ANALYZE`, holds more than two connections
 //! to one instance or more than one query in each.
 //!
-//! Reading order: `connection` (`postgres`, `mysql`, `tls`) · `reading` · `trouble` · `template` · `metrics` · `sql_tokens`
-//! · `fingerprint` · `statements` (`postgres_statements`, `mysql_statements`) · `activity` (`postgres_activity`,
-//! `mysql_activity`).
+//! Reading order: `connection` (`postgres`, `mysql`, `tls`) · `reading` · `trouble` · `identity` · `template` · `metrics`
+//! · `sql_tokens` · `fingerprint` · `statements` (`postgres_statements`, `mysql_statements`) · `activity`
+//! (`postgres_activity`, `mysql_activity`) · `explain` · `plan` · `plans` · `objects` (`object_queries`) · `watch`
+//! (`watch_read`, `watch_activity`) · `log_sources` · `attempt` · `discover` · `grants`.
 
 pub mod activity;
+pub mod attempt;
 pub mod connection;
+pub mod discover;
+pub mod explain;
 pub mod fingerprint;
+pub mod grants;
+pub mod identity;
+pub mod log_sources;
 pub mod metrics;
 pub mod mysql;
 pub mod mysql_activity;
 pub mod mysql_statements;
+pub mod object_queries;
+pub mod objects;
+pub mod plan;
+pub mod plans;
 pub mod postgres;
 pub mod postgres_activity;
 pub mod postgres_statements;
@@ -24,6 +35,13 @@ pub mod statements;
 pub mod template;
 pub mod tls;
 pub mod trouble;
+mod watch;
+mod watch_activity;
+mod watch_read;
 
+pub use attempt::{Tried, attempt};
+pub use discover::{Discovered, Surroundings, discover, target_of_url};
 pub use fingerprint::{FINGERPRINT_VERSION, Fingerprint, fingerprint, mask_sql};
+pub use grants::grants;
 pub use sql_tokens::Dialect;
+pub use watch::watch;

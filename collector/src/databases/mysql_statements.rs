@@ -71,13 +71,31 @@ impl MysqlStatements {
             for row in texts.iter() {
                 let (Some(id), Some(text)) = (row.text("DIGEST"), row.text("DIGEST_TEXT")) else { continue };
                 let truncated = text.len() >= digest_length && text.ends_with("...");
-                let known = Known { fingerprint: Arc::new(fingerprint(Dialect::Mysql, text)), truncated };
+                let known = Known { fingerprint: Arc::new(fingerprint(Dialect::Mysql, text)), truncated, raw: None };
                 self.texts.learn(id, known);
             }
         }
         let step = self.ledger.observe(now_ms, observations, view);
         let loads = loads(&step.deltas, &self.texts, |print| own.contains(&print.id));
         Ok(Loads { loads, step, hidden: 0 })
+    }
+
+    /// A text of this digest that ran lately, and its schema, from the history of live sessions where the server keeps one.
+    pub async fn sample(
+        &self,
+        connection: &mut Connection,
+        digest: Option<&str>,
+    ) -> Result<Option<(Option<String>, String)>, Trouble> {
+        let Some(digest) = digest.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit())) else { return Ok(None) };
+        let sql = format!(
+            "SELECT CURRENT_SCHEMA AS db, SQL_TEXT AS text FROM performance_schema.events_statements_history \
+             WHERE DIGEST = '{digest}' AND CHAR_LENGTH(SQL_TEXT) < @@performance_schema_max_sql_text_length LIMIT 1"
+        );
+        match connection.read(&sql).await {
+            Ok(reading) => Ok(reading.first().and_then(|r| Some((r.string("db"), r.string("text")?)))),
+            Err(trouble) if trouble.connection_lost() => Err(trouble),
+            Err(_) => Ok(None),
+        }
     }
 
     fn view_state(&self, status: &Reading, now_ms: i64) -> ViewState {

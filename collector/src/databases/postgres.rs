@@ -41,7 +41,7 @@ impl PostgresClient {
         options.options(format!(
             "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} \
              -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on \
-             -c jit=off -c datestyle=iso -c intervalstyle=postgres -c client_min_messages=error"
+             -c jit=off -c plan_cache_mode=force_generic_plan -c datestyle=iso -c intervalstyle=postgres -c client_min_messages=error"
         ));
         let plain = matches!(config.address, Address::Socket { .. }) || config.tls == TlsMode::Disable;
         options.ssl_mode(match config.tls {

@@ -10,7 +10,8 @@ use super::{
     reading::{Reading, Row},
     sql_tokens::Dialect,
     statements::{
-        Key, Known, Ledger, Load, Observation, STATEMENTS_MAX, Step, TEXT_BYTES_MAX, Texts, ViewState, loads,
+        Key, Known, Ledger, Load, Observation, RAW_BYTES_MAX, STATEMENTS_MAX, Step, TEXT_BYTES_MAX, Texts, ViewState,
+        loads,
     },
     trouble::{Class, Trouble},
 };
@@ -101,7 +102,9 @@ impl PostgresStatements {
             if row.truth("ours") == Some(true) {
                 print.command = OUR_COMMAND.into();
             }
-            let known = Known { fingerprint: Arc::new(print), truncated: row.truth("truncated") == Some(true) };
+            let truncated = row.truth("truncated") == Some(true);
+            let raw = (query.len() <= RAW_BYTES_MAX).then(|| Arc::from(query));
+            let known = Known { fingerprint: Arc::new(print), truncated, raw };
             self.texts.learn(id, known);
         }
         Ok(())

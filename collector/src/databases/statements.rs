@@ -206,7 +206,12 @@ pub struct Known {
     pub fingerprint: Arc<Fingerprint>,
     /// The server gave only the beginning.
     pub truncated: bool,
+    /// The text as the server shows it, for EXPLAIN; only where it holds no literals, and only if it is short.
+    pub raw: Option<Arc<str>>,
 }
+
+/// Longest text kept for EXPLAIN, bytes.
+pub const RAW_BYTES_MAX: usize = 8 * 1024;
 
 /// Texts of the server's ids, bounded like the ledger.
 #[derive(Debug, Default)]
@@ -276,6 +281,8 @@ pub struct Load {
     pub fingerprint: Arc<str>,
     /// False: ran inside a function.
     pub toplevel: bool,
+    /// One of the server's ids it was added up from.
+    pub native_id: Option<Arc<str>>,
     /// Sums.
     pub counters: Counters,
     /// Largest.
@@ -314,6 +321,7 @@ pub fn loads(deltas: &[Delta], texts: &Texts, ours: impl Fn(&Fingerprint) -> boo
             user: delta.key.user.clone(),
             fingerprint,
             toplevel: delta.key.toplevel,
+            native_id: delta.key.native_id.clone(),
             counters: [None; COLUMNS.len()],
             max_ms: None,
             quality: Vec::new(),

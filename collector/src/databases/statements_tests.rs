@@ -62,7 +62,7 @@ fn one_fingerprint_adds_up_and_ours_are_left_out() {
         [("1", "select * from t where a in ($1)"), ("2", "select * from t where a in ($1, $2)"), ("3", "select 1")]
     {
         let fingerprint = Arc::new(fingerprint(Dialect::Postgresql, sql));
-        texts.learn(id, Known { fingerprint, truncated: id == "2" });
+        texts.learn(id, Known { fingerprint, truncated: id == "2", raw: None });
     }
     let mut ledger = Ledger::default();
     ledger.observe(0, vec![], ViewState::default());

@@ -1,0 +1,229 @@
+//! What the collector reads from real PostgreSQL and MariaDB servers.
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::HashSet, time::Duration};
+
+use collector::{
+    config::{Address, DatabaseConfig, Engine},
+    databases::{
+        activity,
+        connection::{Connection, OwnStatements},
+        fingerprint,
+        metrics::{Base, take},
+        mysql_activity,
+        mysql_statements::MysqlStatements,
+        postgres_activity,
+        postgres_statements::PostgresStatements,
+        sql_tokens::Dialect,
+        template::{ServerRole, Template},
+    },
+};
+use mysql_async::prelude::Queryable;
+use proto::samples::SamplesBuilder;
+use tests::{MariaDb, Postgres, wait::until};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn tcp(port: u16) -> Address {
+    Address::Tcp { host: "127.0.0.1".into(), port }
+}
+
+fn postgres_config(server: &Postgres) -> DatabaseConfig {
+    DatabaseConfig::new(Engine::Postgresql, tcp(server.port()), "postgres")
+}
+
+fn mariadb_config(server: &MariaDb) -> DatabaseConfig {
+    DatabaseConfig::new(Engine::Mariadb, Address::Socket { path: server.socket(), port: 0 }, "root")
+}
+
+/// Reads every group of a template once and prints what each gave; those in `may_be_empty` may give nothing.
+async fn every_group_gives_samples(config: &DatabaseConfig, version: i64, may_be_empty: &[&str]) {
+    let mut connection = Connection::open(config, None, &OwnStatements::default()).await.unwrap();
+    let template = Template::shipped(config.engine).unwrap();
+    let base = Base::new("i", config.engine.job());
+    let mut families = HashSet::new();
+    let mut groups = 0;
+    for group in template.groups_for(version, ServerRole::Primary) {
+        let reading = connection.read(&group.sql).await.unwrap_or_else(|e| panic!("{}: {e}", group.name));
+        let mut out = SamplesBuilder::default();
+        let taken = take(group, &reading, &base, 1, &mut out, &mut families);
+        println!("{:<24} {:>4} rows {:>5} samples", group.name, reading.rows.len(), taken.samples);
+        assert!(taken.samples > 0 || may_be_empty.contains(&group.name.as_str()), "{} is empty", group.name);
+        for metric in &group.metrics {
+            let there = reading.has(&metric.column);
+            let later = matches!(
+                metric.column.as_str(),
+                "parallel_workers_to_launch" | "parallel_workers_launched" | "confl_active_logicalslot"
+            );
+            assert!(there || later, "{}: the server has no column {}", group.name, metric.column);
+        }
+        groups += 1;
+    }
+    println!("{groups} groups");
+    connection.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_metrics() {
+    let server = Postgres::start(&[]).await.unwrap();
+    let client = server.connect("postgres").await.unwrap();
+    client
+        .batch_execute("create table t (id int primary key); insert into t select generate_series(1, 100); analyze t")
+        .await
+        .unwrap();
+    client.batch_execute("select pg_create_physical_replication_slot('s', true)").await.unwrap();
+    until(LIMIT, async || {
+        let rows = client.query("select from pg_stat_user_tables where n_tup_ins > 0", &[]).await.ok()?;
+        (!rows.is_empty()).then_some(())
+    })
+    .await
+    .unwrap();
+    let empty = ["waits", "replication_sender", "subscriptions", "vacuum_progress"];
+    every_group_gives_samples(&postgres_config(&server), 150_018, &empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_metrics() {
+    let server = MariaDb::start(&["--log-bin"]).await.unwrap();
+    let mut client = server.connect("root").await.unwrap();
+    client.query_drop("create database app; create table app.t (id int auto_increment primary key); insert into app.t values (1), (2)").await.unwrap();
+    client.query_drop("select * from app.t").await.unwrap();
+    every_group_gives_samples(&mariadb_config(&server), 101_119, &["replica", "table_io"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_statement_deltas_equal_what_was_run() {
+    let server = Postgres::start(&["shared_preload_libraries=pg_stat_statements"]).await.unwrap();
+    let client = server.connect("postgres").await.unwrap();
+    client
+        .batch_execute("create extension pg_stat_statements; create table orders (id int primary key, note text)")
+        .await
+        .unwrap();
+    let own = OwnStatements::default();
+    let mut connection = Connection::open(&postgres_config(&server), None, &own).await.unwrap();
+    let mut statements = PostgresStatements::default();
+    let sql = |i: i32| format!("select * from orders where id in ({i}, {}) and note = 'secret {i}'", i + 1);
+    client.batch_execute(&sql(1)).await.unwrap();
+    let first = statements.read(&mut connection, 1_000, &own).await.unwrap();
+    assert!(first.loads.is_empty(), "the first reading is a baseline");
+    for i in 0..37 {
+        client.batch_execute(&sql(i)).await.unwrap();
+    }
+    client.batch_execute("select count(*) from orders").await.unwrap();
+    let second = statements.read(&mut connection, 3_000, &own).await.unwrap();
+    let id = fingerprint(Dialect::Postgresql, &sql(99)).id;
+    let calls: Vec<(&str, f64)> = second.loads.iter().map(|l| (&*l.fingerprint, l.calls())).collect();
+    let count = fingerprint(Dialect::Postgresql, "select count(*) from orders").id;
+    assert_eq!(calls.len(), 2, "only what was run, nothing of ours: {:?}", second.step.deltas);
+    assert!(calls.contains(&(&*id, 37.0)) && calls.contains(&(&*count, 1.0)), "{calls:?}");
+    let third = statements.read(&mut connection, 4_000, &own).await.unwrap();
+    assert!(third.loads.is_empty(), "{:?}", third.loads);
+    client.batch_execute("select pg_stat_statements_reset()").await.unwrap();
+    client.batch_execute(&sql(5)).await.unwrap();
+    let reset = statements.read(&mut connection, 5_000, &own).await.unwrap();
+    let of = reset.loads.iter().find(|l| l.fingerprint == id).unwrap();
+    assert_eq!((of.calls(), &of.quality[..]), (1.0, &["reset"][..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_statement_deltas_equal_what_was_run() {
+    let server = MariaDb::start(&[]).await.unwrap();
+    let mut client = server.connect("root").await.unwrap();
+    client.query_drop("create database app").await.unwrap();
+    client.query_drop("create table app.orders (id int primary key, note varchar(20))").await.unwrap();
+    let own = OwnStatements::default();
+    let mut connection = Connection::open(&mariadb_config(&server), None, &own).await.unwrap();
+    let mut statements = MysqlStatements::default();
+    let sql = |i: i32| {
+        format!("SELECT * FROM app.`Orders` WHERE id IN ({i}, {}) AND note = 'secret {i}'", i + 1)
+            .replace("Orders", "orders")
+    };
+    client.query_drop(sql(1)).await.unwrap();
+    assert!(statements.read(&mut connection, 1_000, &own).await.unwrap().loads.is_empty());
+    for i in 0..37 {
+        client.query_drop(sql(i)).await.unwrap();
+    }
+    let second = statements.read(&mut connection, 3_000, &own).await.unwrap();
+    let id = fingerprint(Dialect::Mysql, &sql(99)).id;
+    let calls: Vec<(&str, f64)> = second.loads.iter().map(|l| (&*l.fingerprint, l.calls())).collect();
+    assert_eq!(calls, [(&*id, 37.0)], "{:?}", second.step.deltas);
+    assert!(statements.read(&mut connection, 4_000, &own).await.unwrap().loads.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_blockers() {
+    let server = Postgres::start(&[]).await.unwrap();
+    let admin = server.connect("postgres").await.unwrap();
+    admin
+        .batch_execute("create table t (id int primary key, v int); insert into t values (1, 1), (2, 2)")
+        .await
+        .unwrap();
+    let (head, middle, last) = (
+        server.connect("postgres").await.unwrap(),
+        server.connect("postgres").await.unwrap(),
+        server.connect("postgres").await.unwrap(),
+    );
+    let pid = async |c: &tokio_postgres::Client| {
+        i64::from(c.query_one("select pg_backend_pid()", &[]).await.unwrap().get::<_, i32>(0))
+    };
+    let pids = (pid(&head).await, pid(&middle).await, pid(&last).await);
+    head.batch_execute("begin; update t set v = 9 where id = 1").await.unwrap();
+    middle.batch_execute("begin; update t set v = 9 where id = 2").await.unwrap();
+    let waiting = tokio::spawn(async move { middle.batch_execute("update t set v = 8 where id = 1; rollback").await });
+    let waiting_too = tokio::spawn(async move { last.batch_execute("update t set v = 7 where id = 2").await });
+    let mut connection = Connection::open(&postgres_config(&server), None, &OwnStatements::default()).await.unwrap();
+    let sessions = until(LIMIT, async || {
+        let sessions = postgres_activity::read(&mut connection, &Default::default()).await.unwrap();
+        (sessions.iter().filter(|s| !s.blocked_by.is_empty()).count() == 2).then_some(sessions)
+    })
+    .await
+    .expect("two sessions wait");
+    let places = activity::places(&sessions);
+    assert_eq!(places[&pids.0].blocking, 2);
+    assert_eq!(places[&pids.1].root_blocker, Some(pids.0));
+    assert_eq!(places[&pids.2].root_blocker, Some(pids.0));
+    let victim = sessions.iter().find(|s| s.pid == pids.1).unwrap();
+    assert!(victim.lock_mode.is_some() && victim.lock_object.as_deref().is_some_and(|o| o.contains('t')), "{victim:?}");
+    assert_eq!(activity::next_interval(&sessions, Duration::from_secs(5)), activity::BLOCKED_INTERVAL);
+    let holder = sessions.iter().find(|s| s.pid == pids.0).unwrap();
+    assert_eq!(holder.state.as_deref(), Some("idle in transaction"));
+    head.batch_execute("rollback").await.unwrap();
+    waiting.await.unwrap().unwrap();
+    waiting_too.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_blockers() {
+    let server = MariaDb::start(&["--plugin-load-add=metadata_lock_info"]).await.unwrap();
+    let mut admin = server.connect("root").await.unwrap();
+    admin.query_drop("create database app").await.unwrap();
+    admin.query_drop("create table app.t (id int primary key, v int) engine=innodb").await.unwrap();
+    admin.query_drop("insert into app.t values (1, 1), (2, 2)").await.unwrap();
+    let (mut head, mut middle, mut ddl) = (
+        server.connect("root").await.unwrap(),
+        server.connect("root").await.unwrap(),
+        server.connect("root").await.unwrap(),
+    );
+    let (head_id, middle_id, ddl_id) = (i64::from(head.id()), i64::from(middle.id()), i64::from(ddl.id()));
+    head.query_drop("begin").await.unwrap();
+    head.query_drop("update app.t set v = 9 where id = 1").await.unwrap();
+    let waiting = tokio::spawn(async move { middle.query_drop("update app.t set v = 8 where id = 1").await });
+    let waiting_too = tokio::spawn(async move { ddl.query_drop("alter table app.t add column x int").await });
+    let mut connection = Connection::open(&mariadb_config(&server), None, &OwnStatements::default()).await.unwrap();
+    let mut views = mysql_activity::Views::default();
+    let sessions = until(LIMIT, async || {
+        let sessions = mysql_activity::read(&mut connection, Engine::Mariadb, &mut views, &[]).await.unwrap();
+        (sessions.iter().filter(|s| !s.blocked_by.is_empty()).count() == 2).then_some(sessions)
+    })
+    .await
+    .expect("two sessions wait");
+    let places = activity::places(&sessions);
+    assert_eq!(places[&middle_id].root_blocker, Some(head_id));
+    assert_eq!(places[&ddl_id].root_blocker, Some(head_id), "{sessions:?}");
+    assert_eq!(places[&head_id].blocking, 2);
+    let victim = sessions.iter().find(|s| s.pid == middle_id).unwrap();
+    assert!(victim.lock_object.as_deref().is_some_and(|o| o.contains("app.t")), "{victim:?}");
+    head.query_drop("rollback").await.unwrap();
+    waiting.await.unwrap().unwrap();
+    waiting_too.await.unwrap().unwrap();
+}
