@@ -311,7 +311,7 @@ impl Config {
             None if receivers.is_empty() => None,
             None => return wrong("route", "must be set where there are several receivers"),
         };
-        let mut inhibit_rules = Vec::new();
+        let mut inhibit_rules = if self.builtin_rules { crate::builtin::inhibit_rules() } else { Vec::new() };
         for (i, raw) in self.inhibit_rules.into_iter().enumerate() {
             let parse = |texts: &[String], field: &str| {
                 Matchers::parse(texts).or_else(|e| wrong(format!("inhibit_rules[{i}].{field}"), e))

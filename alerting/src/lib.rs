@@ -7,21 +7,32 @@
 //! This room never evaluates a query itself (that is `query`'s), never judges a cause (`diagnosis`), and never lets a
 //! message wait for evidence.
 //!
-//! Reading order: `level`, `fingerprint`, `state` · `rule`, `rule_file`, `template` · `config`, `matcher` · `message`,
-//! `dispatch`, `inhibit`, `silence`, `dedup`, `told` · `outbox`, `deliver`, `webhook`, `mail`, `mail_body`.
+//! Reading order: `level`, `fingerprint`, `state` · `rule`, `rule_file`, `builtin`, `template` · `config`, `matcher` ·
+//! `active`, `evaluate`, `group` · `message`, `dispatch`, `inhibit`, `silence`, `dedup`, `told` · `outbox`, `deliver`, `webhook`,
+//! `mail`, `mail_body` · `ledger`, `history`, `evidence` · `prometheus_json` · `alerting` (all of it at work).
 
+pub mod active;
+mod alerting;
+pub mod builtin;
 pub mod config;
 mod dedup;
 pub mod deliver;
 pub mod dispatch;
+pub mod evaluate;
+pub mod evidence;
 pub mod fingerprint;
+pub mod group;
+mod history;
 mod inhibit;
+mod ledger;
 pub mod level;
 pub mod mail;
 mod mail_body;
 pub mod matcher;
 pub mod message;
 pub mod outbox;
+pub mod prometheus_json;
+pub mod rows;
 pub mod rule;
 pub mod rule_file;
 pub mod silence;
@@ -30,5 +41,8 @@ pub mod template;
 pub mod told;
 pub mod webhook;
 
+pub use alerting::{Alerting, Clock, StartError};
 pub use config::{Config, ConfigError, Settings};
 pub use level::Level;
+pub use prometheus_json::RulesFilter;
+pub use silence::Silence;

@@ -1,0 +1,69 @@
+//! The rule pack that comes with the program, and which of its alerts make others needless.
+
+use crate::config::InhibitRule;
+use crate::matcher::Matchers;
+use crate::rule::RuleGroup;
+use crate::rule_file::{self, RuleFileError};
+
+/// Name and text of each built-in rule file.
+pub const FILES: [(&str, &str); 3] = [
+    ("builtin:databases.yaml", include_str!("../rules/databases.yaml")),
+    ("builtin:statements.yaml", include_str!("../rules/statements.yaml")),
+    ("builtin:hosts.yaml", include_str!("../rules/hosts.yaml")),
+];
+
+/// Source, target, labels that must be equal: one fault, one message.
+const INHIBITS: [(&str, &str, &[&str]); 2] = [
+    (r#"alertname=~"PostgresDown|MysqlDown""#, r#"alertname!~"PostgresDown|MysqlDown""#, &["instance"]),
+    (
+        r#"alertname="LockPileup""#,
+        r#"alertname=~"StatementRegression|LongTransaction|IdleInTransaction|Deadlocks|ConnectionsNearMax""#,
+        &["instance"],
+    ),
+];
+
+/// The built-in rules.
+pub fn groups(interval_ms: i64) -> Result<Vec<RuleGroup>, RuleFileError> {
+    let mut groups = Vec::new();
+    for (file, text) in FILES {
+        groups.extend(rule_file::parse(file, text, interval_ms)?);
+    }
+    Ok(groups)
+}
+
+/// Inhibition among built-in alerts.
+pub fn inhibit_rules() -> Vec<InhibitRule> {
+    let matchers = |text| Matchers::parse(&[text]).unwrap_or_else(|e| unreachable!("a constant matcher: {e}"));
+    INHIBITS
+        .iter()
+        .map(|(source, target, equal)| InhibitRule {
+            source: matchers(source),
+            target: matchers(target),
+            equal: equal.iter().map(|l| l.to_string()).collect(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_rule_loads_and_speaks_both_languages() {
+        let groups = groups(15_000).expect("built-in rules load");
+        assert!(groups.iter().map(|g| g.rules.len()).sum::<usize>() >= 12);
+        for rule in groups.iter().flat_map(|g| &g.rules) {
+            let Some(alerting) = rule.alerting() else { continue };
+            for name in ["summary", "description", "runbook"] {
+                for suffix in ["", "_zh"] {
+                    let found = alerting.annotations.iter().find(|(n, _)| *n == format!("{name}{suffix}"));
+                    let text = found.map_or("", |(_, t)| t.source());
+                    assert!(!text.is_empty(), "{}: no {name}{suffix}", rule.name);
+                    let chinese = text.chars().any(|c| c > '\u{4e00}');
+                    assert_eq!(chinese, !suffix.is_empty(), "{}: {name}{suffix} is in the wrong language", rule.name);
+                }
+            }
+        }
+        assert_eq!(inhibit_rules().len(), INHIBITS.len());
+    }
+}
