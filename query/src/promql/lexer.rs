@@ -125,7 +125,10 @@ impl<'a> Lexer<'a> {
                 self.parens += 1;
                 self.emit(Kind::Punctuation)
             }
-            ')' if self.parens == 0 => self.error("unexpected right parenthesis ')'".into()),
+            ')' if self.parens == 0 => {
+                self.start = self.at;
+                self.error("unexpected right parenthesis ')'".into())
+            }
             ')' => {
                 self.parens -= 1;
                 self.emit(Kind::Punctuation)
@@ -222,8 +225,10 @@ impl<'a> Lexer<'a> {
             self.at = self.start + len;
             return self.emit(Kind::Duration);
         }
-        self.at = self.start;
-        self.take_while(|c| is_word(c) || c == '.');
+        // What could still have become one of them, and the character that spoiled it.
+        let valid = number_prefix(bytes).max(duration_prefix(bytes));
+        self.at = self.start + valid;
+        self.bump();
         let text = super::number::go_quote(&self.text.as_bytes()[self.start..self.at]);
         self.error(format!("bad number or duration syntax: {text}"))
     }
@@ -256,6 +261,32 @@ fn number_length(bytes: &[u8]) -> Option<usize> {
     }
     let follows = bytes.get(at).copied().unwrap_or(b' ');
     (!follows.is_ascii_alphanumeric() && follows != b'_' && follows != b'.').then_some(at)
+}
+
+/// How far `bytes` could be the beginning of a number.
+fn number_prefix(bytes: &[u8]) -> usize {
+    let digits = |from: usize| bytes[from..].iter().take_while(|b| b.is_ascii_digit() || **b == b'_').count();
+    let whole = digits(0);
+    if bytes.get(whole) == Some(&b'.') { whole + 1 + digits(whole + 1) } else { whole }
+}
+
+/// How far `bytes` could be the beginning of a duration.
+fn duration_prefix(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let digits = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        let unit = &bytes[at + digits..];
+        let letters = match unit {
+            [b'm', b's', ..] => 2,
+            [b's' | b'm' | b'h' | b'd' | b'w' | b'y', ..] => 1,
+            _ => 0,
+        };
+        // A number at the end still lacks its unit: that is where it goes wrong.
+        if digits == 0 || letters == 0 {
+            return at + digits.saturating_sub(1);
+        }
+        at += digits + letters;
+    }
 }
 
 /// The length of `1h30m` at the beginning of `bytes`, unless another letter or digit follows it.

@@ -172,25 +172,10 @@ impl<'a> Parser<'a> {
             let group = self.peek().clone();
             if group.is("group_left") || group.is("group_right") {
                 self.next();
-                if op.is_set() {
-                    return trouble(
-                        group.span,
-                        format!("no grouping allowed for {} operation", go_quote(op.symbol().as_bytes())),
-                    );
-                }
                 matching.cardinality =
                     if group.is("group_left") { Cardinality::ManyToOne } else { Cardinality::OneToMany };
                 if self.peek().is("(") {
                     matching.include = self.grouping_labels()?;
-                }
-                if matching.on
-                    && let Some(twice) = matching.include.iter().find(|l| matching.labels.contains(l))
-                {
-                    let quoted = go_quote(twice.as_bytes());
-                    return trouble(
-                        group.span,
-                        format!("label {quoted} must not occur in ON and GROUP clause at once"),
-                    );
                 }
             }
         }
@@ -427,14 +412,18 @@ fn binary(
     return_bool: Option<Span>,
     mut matching: Option<Matching>,
 ) -> Parsed<Expr> {
-    if let Some(span) = return_bool
-        && !op.is_comparison()
-    {
-        return trouble(span, "bool modifier can only be used on comparison operators");
+    if return_bool.is_some() && !op.is_comparison() {
+        return trouble(op_span, "bool modifier can only be used on comparison operators");
     }
     let (l, r) = (left.value_type(), right.value_type());
     if op.is_comparison() && return_bool.is_none() && l == ValueType::Scalar && r == ValueType::Scalar {
         return trouble(op_span, "comparisons between scalars must use BOOL modifier");
+    }
+    if let Some(m) = matching.as_ref().filter(|m| m.on)
+        && let Some(twice) = m.include.iter().find(|l| m.labels.contains(l))
+    {
+        let quoted = go_quote(twice.as_bytes());
+        return trouble(op_span, format!("label {quoted} must not occur in ON and GROUP clause at once"));
     }
     let whole = left.span().to(right.span());
     for (side, kind) in [(&left, l), (&right, r)] {
@@ -442,18 +431,20 @@ fn binary(
             return trouble(side.span(), "binary expression must contain only scalar and instant vector types");
         }
     }
+    let symbol = go_quote(op.symbol().as_bytes());
     if l == ValueType::Scalar || r == ValueType::Scalar {
+        if matching.as_ref().is_some_and(|m| !m.labels.is_empty()) {
+            return trouble(whole, "vector matching only allowed between instant vectors");
+        }
+        if matching.as_ref().is_some_and(|m| m.fill_left.is_some() || m.fill_right.is_some()) {
+            return trouble(whole, "filling in missing series only allowed between instant vectors");
+        }
         if op.is_set() {
-            let quoted = go_quote(op.symbol().as_bytes());
-            return trouble(whole, format!("set operator {quoted} not allowed in binary scalar expression"));
+            return trouble(whole, format!("set operator {symbol} not allowed in binary scalar expression"));
         }
-        match &matching {
-            Some(m) if m.fill_left.is_some() || m.fill_right.is_some() => {
-                return trouble(whole, "filling in missing series only allowed between instant vectors");
-            }
-            Some(_) => return trouble(whole, "vector matching only allowed between instant vectors"),
-            None => {}
-        }
+        matching = None;
+    } else if op.is_set() && matching.as_ref().is_some_and(|m| m.cardinality != Cardinality::ManyToMany) {
+        return trouble(whole, format!("no grouping allowed for {symbol} operation"));
     } else if matching.is_none() {
         matching = Some(Matching {
             cardinality: Cardinality::OneToOne,

@@ -53,7 +53,7 @@ impl Parser<'_> {
                 }
                 selector.name = Some(label.into());
             } else {
-                let matcher = self.matcher(label)?;
+                let matcher = self.matcher(label, token.span)?;
                 selector.matchers.push(matcher);
             }
             if self.accept(",").is_none() && !self.peek().is("}") {
@@ -62,7 +62,7 @@ impl Parser<'_> {
         }
     }
 
-    fn matcher(&mut self, label: &str) -> Parsed<Matcher> {
+    fn matcher(&mut self, label: &str, start: Span) -> Parsed<Matcher> {
         let op = match self.peek().word.as_str() {
             "=" => MatchOp::Eq,
             "!=" => MatchOp::Ne,
@@ -80,7 +80,7 @@ impl Parser<'_> {
         let Some(text) = text.as_str() else {
             return trouble(value.span, format!("invalid UTF-8 in label value {}", text.quoted()));
         };
-        Matcher::new(label, op, text).or_else(|e| trouble(value.span, e))
+        Matcher::new(label, op, text).or_else(|e| trouble(start.to(value.span), e))
     }
 
     /// Whatever may follow an expression.
@@ -105,18 +105,18 @@ impl Parser<'_> {
     }
 
     fn brackets(&mut self, expr: Expr) -> Parsed<Expr> {
-        self.next();
+        let bracket = self.next().span;
         let range = self.duration("subquery or range selector")?;
         if let Some(end) = self.accept("]") {
             let span = expr.span().to(end);
             let Expr::Selector(selector) = expr else {
-                return trouble(span, "ranges only allowed for vector selectors");
+                return trouble(bracket, "ranges only allowed for vector selectors");
             };
             if selector.offset.is_some() {
-                return trouble(span, "no offset modifiers allowed before range");
+                return trouble(bracket, "no offset modifiers allowed before range");
             }
             if selector.at.is_some() {
-                return trouble(span, "no @ modifiers allowed before range");
+                return trouble(bracket, "no @ modifiers allowed before range");
             }
             return Ok(Expr::Matrix(MatrixSelector { selector, range, span }));
         }
@@ -170,7 +170,7 @@ impl Parser<'_> {
         let at = match seconds {
             Some(seconds) => {
                 self.next();
-                At::Time(timestamp_ms(if negative { -seconds } else { seconds }, sign.span.to(token.span))?)
+                At::Time(timestamp_ms(if negative { -seconds } else { seconds }, expr.span())?)
             }
             None if !signed && (token.is("start") || token.is("end")) => {
                 self.next();

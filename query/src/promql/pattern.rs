@@ -26,7 +26,15 @@ fn describe(error: &regex::Error, pattern: &str) -> String {
         other => {
             let text = other.to_string();
             let reason = text.lines().rfind(|l| l.starts_with("error: ")).map_or("invalid", |l| &l[7..]);
-            format!("{reason}: `{pattern}`")
+            // The commonest troubles in the words users of RE2 know.
+            let known = match reason {
+                "unclosed group" => "missing closing )",
+                "unopened group" => "unexpected )",
+                "unclosed character class" => "missing closing ]",
+                "repetition operator missing expression" => "missing argument to repetition operator",
+                other => other,
+            };
+            format!("{known}: `{pattern}`")
         }
     }
 }
