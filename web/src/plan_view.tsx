@@ -46,14 +46,15 @@ function Step(props: { node: PlanNode }) {
           {node.relation !== null && <span class="relation">{node.relation}</span>}
           {node.index !== null && <span class="index">{node.index}</span>}
           {node.fullScan && <span class="tag warning">{t("full_scan")}</span>}
-          <span class="grow" />
-          {node.rows !== null && <span class="muted">{t("plan_rows", { rows: number(node.rows) })}</span>}
-          {node.cost !== null && <span class="muted">{t("plan_cost", { cost: number(node.cost) })}</span>}
-          {node.share !== null && (
-            <span class={`cost ${heavy ? "heavy" : ""}`} title={number(node.share, "ratio")}>
-              <span style={{ width: `${(node.share * 100).toFixed(0)}%` }} />
-            </span>
-          )}
+          <span class="meta">
+            {node.rows !== null && <span class="muted">{t("plan_rows", { rows: number(node.rows) })}</span>}
+            {node.cost !== null && <span class="muted">{t("plan_cost", { cost: number(node.cost) })}</span>}
+            {node.share !== null && (
+              <span class={`cost ${heavy ? "heavy" : ""}`} title={number(node.share, "ratio")}>
+                <span style={{ width: `${(node.share * 100).toFixed(0)}%` }} />
+              </span>
+            )}
+          </span>
         </div>
         {node.details.map((d) => (
           <div class="more">

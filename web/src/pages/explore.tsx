@@ -27,7 +27,11 @@ export function Explore() {
   const mode: Mode = query.get("lang") === "sql" ? "sql" : "promql";
   const view = query.get("view") === "table" ? "table" : "graph";
   const [typed, setTyped] = useState(asked);
-  const run = () => setQuery({ q: typed, "g0.expr": null });
+  const [runs, setRuns] = useState(0);
+  const run = () => {
+    setRuns(runs + 1);
+    setQuery({ q: typed, "g0.expr": null });
+  };
   return (
     <>
       <h1>{t("explore")}</h1>
@@ -91,7 +95,7 @@ export function Explore() {
       </form>
       {asked !== "" && mode === "promql" && view === "graph" && <Graph query={asked} />}
       {asked !== "" && mode === "promql" && view === "table" && <Values query={asked} />}
-      {asked !== "" && mode === "sql" && <Answer query={asked} />}
+      {asked !== "" && mode === "sql" && <Answer query={asked} runs={runs} />}
     </>
   );
 }
@@ -135,9 +139,9 @@ function Values(props: { query: string }) {
   );
 }
 
-function Answer(props: { query: string }) {
-  const { nowMs } = useShared();
-  const loaded = useData(`sql|${props.query}`, nowMs, (signal) => sqlRows(props.query, signal));
+/** An SQL answer. It is asked again only by its button, as it may be a large question. */
+function Answer(props: { query: string; runs: number }) {
+  const loaded = useData(`sql|${props.query}`, props.runs, (signal) => sqlRows(props.query, signal));
   return (
     <Panel>
       <Await of={loaded}>{(a) => (a.rows.length === 0 ? <Empty>{t("no_data")}</Empty> : <Grid columns={a.columns.map((c) => c.name)} rows={a.rows} total={a.truncated ? Infinity : a.rows.length} />)}</Await>
