@@ -17,6 +17,7 @@ const PHONE = { width: 390, height: 844 };
 const WAIT_MS = 45_000;
 const SHOT_HEIGHT_MAX = 2600;
 const ALERTS_TRIED_MAX = 12;
+const EVIDENCE_MS = 100_000;
 
 const { values: given } = parseArgs({
   options: {
@@ -77,6 +78,13 @@ async function settled() {
   need((await trouble.count()) === 0, `an error is shown: ${(await trouble.allInnerTexts()).join("; ")}`);
 }
 
+/** Waits for content, or for the words that there is none, which are said on the terminal. */
+async function contentOrWords(what, selector) {
+  await until(what, async () => (await page.locator(selector).count()) + (await page.locator("main .empty:not(.loading)").count()) > 0);
+  await settled();
+  if ((await page.locator(selector).count()) === 0) console.log(`  note: no ${what}: ${(await page.locator("main .empty").allInnerTexts()).join(" ")}`);
+}
+
 /** At least `least` charts are drawn, with a value in each legend. */
 async function charts(least) {
   await until(`${least} charts with values`, async () => {
@@ -127,10 +135,10 @@ async function overviewToStatement() {
   await until("sessions or the word that there are none", async () => (await page.locator(".panel").count()) >= 3);
   await seen("sessions");
   await tab("Logs");
-  await until("log lines", async () => (await page.locator(".log li").count()) > 0);
+  await contentOrWords("log lines", ".log li");
   await seen("logs");
   await tab("Settings & changes");
-  await until("settings", async () => (await page.locator(".settings dt").count()) > 0);
+  await contentOrWords("settings", ".settings dt");
   await seen("settings");
   await tab("Statements");
   await page.locator("td.statement a").first().click();
@@ -153,28 +161,36 @@ async function alertToPlan() {
   const list = page.url();
   const names = (await alertLinks().allInnerTexts()).map((name, at) => [name, at]).filter(([name]) => given.alert === undefined || name === given.alert);
   need(names.length > 0, `no alert is called ${given.alert}`);
-  const tried = [];
-  for (const [name, at] of names.slice(0, ALERTS_TRIED_MAX)) {
-    if (page.url() !== list) await page.goto(list);
-    await until("the list of alerts", async () => (await alertLinks().count()) > at);
-    await alertLinks().nth(at).click();
-    await until(`the alert ${name}`, async () => (await page.locator(".alert-head h1").innerText().catch(() => "")).includes(name));
-    await settled();
-    const statements = page.locator(".evidence-statements a.statement-link, .blocking a");
-    tried.push(`${name}: ${await statements.count()} statements`);
-    const withPlan = page.locator(".evidence-statements > li:has([data-plan]) a.statement-link");
-    if ((await withPlan.count()) === 0) continue;
-    need((await page.locator(".chart canvas").count()) > 0, `the evidence of ${name} has no series`);
-    need((await page.locator(".timeline li").count()) > 0, `the alert ${name} has no timeline`);
-    await seen("alert");
-    const text = (await withPlan.first().innerText()).trim();
-    await withPlan.first().click();
-    await statementPage();
-    await until("the plan", async () => (await page.locator("#plans [data-plan] li").count()) > 0);
-    console.log(`  ${name}: ${text.replace(/\s+/g, " ").slice(0, 100)}`);
-    await seen("statement");
-    return;
-  }
+  const deadline = Date.now() + EVIDENCE_MS;
+  let tried = [];
+  do {
+    tried = [];
+    for (const [name, at] of names.slice(0, ALERTS_TRIED_MAX)) {
+      if (page.url() !== list) await page.goto(list);
+      await until("the list of alerts", async () => (await alertLinks().count()) > at);
+      await alertLinks().nth(at).click();
+      await until(`the alert ${name}`, async () => (await page.locator(".alert-head h1").innerText().catch(() => "")).includes(name));
+      await settled();
+      tried.push(`${name}: ${await page.locator(".evidence-statements > li").count()} statements`);
+      const withPlan = page.locator(".evidence-statements > li:has([data-plan])");
+      if ((await withPlan.count()) === 0) continue;
+      need((await page.locator(".chart canvas").count()) > 0, `the evidence of ${name} has no series`);
+      need((await page.locator(".timeline li").count()) > 0, `the alert ${name} has no timeline`);
+      const plan = withPlan.first().locator("details").first();
+      if ((await plan.getAttribute("open")) === null) await plan.locator("summary").first().click();
+      await seen("alert");
+      const link = withPlan.first().locator("a.statement-link");
+      const text = (await link.innerText()).trim();
+      await link.click();
+      await statementPage();
+      await until("the plan", async () => (await page.locator("#plans [data-plan] li").count()) > 0);
+      console.log(`  ${name}: ${text.replace(/\s+/g, " ").slice(0, 100)}`);
+      await seen("statement");
+      return;
+    }
+    // Evidence is completed for up to 90 seconds after an alert fired.
+    await page.waitForTimeout(2000);
+  } while (Date.now() < deadline);
   throw new Missing(`no alert's evidence names a statement with a plan; tried ${tried.join(", ")}`);
 }
 

@@ -1,11 +1,12 @@
 // The frame around every page: navigation, time range, refresh, language and theme; and which page an address shows.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { alerts } from "./api";
 import { stamp } from "./format";
 import { setLang, t } from "./language";
 import { gradeOf, Link } from "./parts";
 import { Page } from "./page_switch";
 import { LAST } from "./range";
+import { pathOf, type Route } from "./route";
 import { momentOf, REFRESH_S, SharedContext, useAddress, useData, useShared } from "./shell_state";
 import type { Lang } from "./words";
 
@@ -57,6 +58,14 @@ export function App(props: { lang: Lang }) {
   document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
   document.documentElement.dataset["theme"] = dark ? "dark" : "light";
   const shared = useAddress(refreshS);
+  const path = pathOf(shared.route);
+  const opened = useRef(path);
+  useEffect(() => {
+    document.title = `${titleOf(shared.route)} · Tidewatch`;
+    // A new page is read from its beginning, by eyes and by screen readers.
+    if (opened.current !== path) document.getElementById("content")?.focus({ preventScroll: true });
+    opened.current = path;
+  }, [path, lang]);
   return (
     <SharedContext.Provider value={shared}>
       <div key={`${lang}-${dark}`} class="frame">
@@ -86,6 +95,22 @@ export function App(props: { lang: Lang }) {
       </div>
     </SharedContext.Provider>
   );
+}
+
+/** What a page is called in the browser's tab. */
+function titleOf(route: Route): string {
+  switch (route.page) {
+    case "database":
+      return route.instance;
+    case "statement":
+      return `${t("statement")} ${route.fingerprint}`;
+    case "alert":
+      return `${t("alert")} ${route.id}`;
+    case "unknown":
+      return route.path;
+    default:
+      return t(route.page);
+  }
 }
 
 interface BarProps {
