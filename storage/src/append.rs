@@ -19,7 +19,8 @@ pub struct Append<'a> {
     pub now_ms: i64,
 }
 
-/// A place in a sender's sequence. Sequences ascend per (collector, epoch, class); one at or below the highest seen is a duplicate.
+/// A place in a sender's sequence. Sequences ascend per (collector, epoch, class); one at or below the highest seen is a duplicate,
+/// so a sender that is refused for now sends that sequence again before it goes on to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// Who.

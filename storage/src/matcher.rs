@@ -175,6 +175,7 @@ fn is_meta(c: char) -> bool {
 
 fn compile(pattern: &str) -> Result<Test, regex::Error> {
     // Compiled in every case, so that what is wrong is wrong however it could have been shortened.
+    regex::RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build()?; // alone: a stray ')' must not end our group
     let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build()?;
     let plain = |s: &str| !s.contains(is_meta);
     Ok(match pattern {

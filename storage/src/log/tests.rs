@@ -1,1 +1,252 @@
-//! x
+//! Records keep every bit; damage is cut, said or skipped, and never read as something else.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use proto::{Class, Events, EventsBuilder, Labels, Table, Value, samples::Family};
+use proptest::prelude::*;
+
+use super::{
+    Log, Position, Replayed,
+    frame::{self, FrameKind, GROUP_BYTES, HEADER_BYTES},
+    record::{self, OwnedOrigin, Record, RecordRows, SamplesRecord},
+    replay, segment_name,
+};
+use crate::{OnDamage, OpenError, Origin, disk::Files};
+
+const ORIGIN: Origin<'static> = Origin { collector: "db1", epoch: 3, class: Class::Samples, sequence: 9 };
+
+fn owned(origin: Origin<'_>) -> OwnedOrigin {
+    OwnedOrigin {
+        collector: origin.collector.into(),
+        epoch: origin.epoch,
+        class: origin.class,
+        sequence: origin.sequence,
+    }
+}
+
+fn encode(samples: &SamplesRecord, origin: Option<&Origin<'_>>) -> Vec<u8> {
+    record::encode_samples(
+        "0",
+        origin,
+        samples.definitions.iter().map(|(id, labels)| (*id, labels.as_bytes())),
+        &samples.series,
+        &samples.timestamps_ms,
+        &samples.values,
+        &samples.families.iter().collect::<Vec<_>>(),
+    )
+}
+
+fn logs(rows: &[(&str, i64, Option<&str>)]) -> Events {
+    let mut builder = EventsBuilder::new(Table::Logs);
+    for (instance, ts, body) in rows {
+        builder.row(instance, *ts, [("body", body.map(str::to_owned).into()), ("pid", Value::Int(*ts % 7))]);
+    }
+    builder.build()
+}
+
+fn example() -> SamplesRecord {
+    let labels = |name: &str| Labels::from_pairs([("__name__", name), ("instance", "db1")]);
+    SamplesRecord {
+        definitions: vec![(4, labels("up")), (9, labels("load"))],
+        series: vec![4, 9, 4, 9],
+        timestamps_ms: vec![1_795_305_600_000, 1_795_305_600_000, 1_795_305_601_000, 1_795_305_600_500],
+        values: vec![1.0, -0.0, f64::from_bits(proto::samples::STALE_MARKER_BITS), 0.25],
+        families: vec![Family { name: "up".into(), kind: "gauge".into(), help: "h".into(), unit: String::new() }],
+    }
+}
+
+/// The bytes of version 1, of a segment with one record of samples and one of events.
+#[test]
+fn golden_bytes_of_version_1() {
+    let golden = include_bytes!("../../testdata/log-v1");
+    let events = logs(&[("db1", 5, Some("hello")), ("db2", 7, None)]);
+    let mut bytes = frame::header(1, 1).to_vec();
+    let put = |kind, payload: &[u8], bytes: &mut Vec<u8>| {
+        frame::put_frame(bytes, Position { segment: 1, offset: bytes.len() as u64 }, kind, payload);
+    };
+    let at = Position { segment: 1, offset: HEADER_BYTES as u64 };
+    bytes.extend(frame::group(at, Position::default()));
+    put(FrameKind::Samples, &encode(&example(), Some(&ORIGIN)), &mut bytes);
+    put(FrameKind::Events, &record::encode_events("acme", None, &events, None), &mut bytes);
+    let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    assert_eq!(hex(&bytes), hex(golden));
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(segment_name(1)), golden).unwrap();
+    let (records, replayed) = read(dir.path(), OnDamage::Stop).unwrap();
+    let expected = [
+        Record { tenant: "0".into(), origin: Some(owned(ORIGIN)), rows: RecordRows::Samples(example()) },
+        Record { tenant: "acme".into(), origin: None, rows: RecordRows::Events(events) },
+    ];
+    assert_eq!(records, expected);
+    assert_eq!(replayed.end, Position { segment: 1, offset: golden.len() as u64 });
+}
+
+fn read(dir: &std::path::Path, on_damage: OnDamage) -> Result<(Vec<Record>, Replayed), OpenError> {
+    let mut records = Vec::new();
+    let replayed = replay(&Files, dir, 1, on_damage, |_, record| {
+        records.push(record);
+        Ok(())
+    })?;
+    Ok((records, replayed))
+}
+
+proptest! {
+    #[test]
+    fn samples_keep_every_bit(
+        rows in proptest::collection::vec((any::<u32>(), any::<i64>(), any::<u64>()), 0..40),
+        integers in proptest::collection::vec(any::<i64>(), 0..40),
+        is_regular in any::<bool>(),
+    ) {
+        let mut samples = SamplesRecord::default();
+        for (i, (series, ts, bits)) in rows.into_iter().enumerate() {
+            samples.series.push(if is_regular { i as u32 } else { series });
+            samples.timestamps_ms.push(if is_regular { 5 } else { ts });
+            samples.values.push(integers.get(i).map_or(f64::from_bits(bits), |n| (*n >> (i % 64)) as f64));
+        }
+        let decoded = record::decode(FrameKind::Samples, &encode(&samples, None)).unwrap();
+        prop_assert_eq!(decoded.rows, RecordRows::Samples(samples));
+    }
+
+    #[test]
+    fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = record::decode(FrameKind::Samples, &bytes);
+        let _ = record::decode(FrameKind::Events, &bytes);
+    }
+
+    #[test]
+    fn a_damaged_record_is_refused_or_well_formed(at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let mut bytes = encode(&example(), Some(&ORIGIN));
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        let _ = record::decode(FrameKind::Samples, &bytes);
+        let mut bytes = record::encode_events("0", None, &logs(&[("a", 1, Some("x")), ("b", 2, None)]), None);
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        let _ = record::decode(FrameKind::Events, &bytes);
+    }
+}
+
+#[test]
+fn only_the_rows_to_keep_are_written() {
+    let events = logs(&[("a", 1, Some("x")), ("b", 2, None), ("c", 3, Some(&"long ".repeat(500)))]);
+    let decoded = record::decode(FrameKind::Events, &record::encode_events("0", None, &events, Some(&[0, 2]))).unwrap();
+    let kept = logs(&[("a", 1, Some("x")), ("c", 3, Some(&"long ".repeat(500)))]);
+    assert_eq!(decoded.rows, RecordRows::Events(kept));
+}
+
+/// A log of `groups` groups of two records each, written and synced group by group; where each group begins.
+fn write_log(dir: &std::path::Path, groups: usize, segment_bytes: u64) -> Vec<Position> {
+    let replayed = replay(&Files, dir, 1, OnDamage::Stop, |_, _| Ok(())).unwrap();
+    let log = Log::start(Arc::new(Files), dir, &replayed, segment_bytes, 0).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut begins = Vec::new();
+    for group in 0..groups {
+        let mut end = Position::default();
+        for n in 0..2 {
+            let events = logs(&[("a", (group * 2 + n) as i64, Some("some text of a log line"))]);
+            end = log.append(FrameKind::Events, &record::encode_events("0", None, &events, None)).unwrap();
+        }
+        begins.push(end);
+        let mut progress = log.progress();
+        runtime.block_on(async { progress.wait_for(|p| p.synced >= end).await.map(|_| ()) }).unwrap();
+    }
+    begins
+}
+
+fn timestamps(records: &[Record]) -> Vec<i64> {
+    let ts = |r: &Record| match &r.rows {
+        RecordRows::Events(e) => e.ts_ms(0),
+        RecordRows::Samples(_) => -1,
+    };
+    records.iter().map(ts).collect()
+}
+
+#[test]
+fn replays_over_segments_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    write_log(dir.path(), 60, 4096);
+    let (records, replayed) = read(dir.path(), OnDamage::Stop).unwrap();
+    assert_eq!(timestamps(&records), (0..120).collect::<Vec<_>>());
+    assert!(replayed.next_segment > 2, "{replayed:?}");
+    write_log(dir.path(), 3, 4096);
+    let (records, again) = read(dir.path(), OnDamage::Stop).unwrap();
+    assert_eq!(records.len(), 126);
+    assert!(again.generation > replayed.generation);
+    assert_eq!(replay(&Files, dir.path(), again.next_segment, OnDamage::Stop, |_, _| Ok(())).unwrap().records, 0);
+}
+
+/// Every flipped byte of every kind of place: before what a later group proves it stops the start and names the place;
+/// behind it the tail is cut; and in no case is a record read that was not written.
+#[test]
+fn every_damaged_byte_is_said_or_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let ends = write_log(dir.path(), 4, 1 << 20);
+    let path = dir.path().join(segment_name(1));
+    let whole = std::fs::read(&path).unwrap();
+    let used = ends.last().unwrap().offset as usize + GROUP_BYTES; // the group frame of a clean close
+    let proven = ends.last().unwrap().offset as usize;
+    for at in 0..used {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x41;
+        std::fs::write(&path, &damaged).unwrap();
+        match read(dir.path(), OnDamage::Stop) {
+            Err(OpenError::Damaged { offset, .. }) => assert!(offset as usize <= at && at < proven, "{offset} for {at}"),
+            Err(OpenError::Version { .. }) => panic!("a damaged header is no version"),
+            Err(e) => panic!("{e}"),
+            Ok((records, _)) => {
+                assert!(at >= proven, "damage at {at} passed in silence");
+                assert_eq!(timestamps(&records), (0..8).collect::<Vec<_>>());
+            }
+        }
+        std::fs::write(&path, &damaged).unwrap();
+        let (records, replayed) = read(dir.path(), OnDamage::Skip).unwrap();
+        assert!(at >= proven || replayed.skipped_bytes > 0);
+        let found = timestamps(&records);
+        assert!(found.is_sorted() && found.len() >= if at < HEADER_BYTES { 0 } else { 7 }, "{found:?} for {at}");
+    }
+}
+
+/// A crash cuts the file anywhere: what was proven before the cut must be there, the rest may go.
+#[test]
+fn every_cut_leaves_a_prefix_or_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let ends = write_log(dir.path(), 3, 1 << 20);
+    let path = dir.path().join(segment_name(1));
+    let whole = std::fs::read(&path).unwrap();
+    for len in 0..=ends[2].offset as usize {
+        std::fs::write(&path, &whole[..len]).unwrap();
+        let (records, _) = read(dir.path(), OnDamage::Stop).unwrap();
+        let complete = ends.iter().filter(|e| e.offset as usize <= len).count();
+        assert!(records.len() >= complete * 2, "{} records of a file of {len}", records.len());
+        assert_eq!(timestamps(&records), (0..records.len() as i64).collect::<Vec<_>>());
+        // and what was cut stays cut: nothing of the old tail comes back behind new records
+        write_log(dir.path(), 1, 1 << 20);
+        assert_eq!(read(dir.path(), OnDamage::Stop).unwrap().0.len(), records.len() + 2, "cut at {len}");
+        std::fs::remove_file(dir.path().join(segment_name(2))).unwrap();
+    }
+}
+
+#[test]
+fn a_lost_segment_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    write_log(dir.path(), 60, 4096);
+    std::fs::remove_file(dir.path().join(segment_name(1))).unwrap();
+    match read(dir.path(), OnDamage::Stop) {
+        Err(OpenError::Damaged { file, offset: 0, .. }) => assert!(file.ends_with(&segment_name(1)), "{file}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(read(dir.path(), OnDamage::Skip).unwrap().1.skipped_bytes > 0);
+}
+
+#[test]
+fn a_later_version_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut header = frame::header(1, 1);
+    header[4] = 2;
+    let crc = crc32c::crc32c(&header[..24]);
+    header[24..].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(dir.path().join(segment_name(1)), header).unwrap();
+    assert!(matches!(read(dir.path(), OnDamage::Skip), Err(OpenError::Version { found: 2, known: 1, .. })));
+}

@@ -1,0 +1,161 @@
+//! Random operations against maps: whatever is flushed, merged, expired or reopened, the answer is the model's.
+
+use super::*;
+
+/// Seeds in a usual run; `TIDEWATCH_SEEDS` asks for more, `TIDEWATCH_SEED` for exactly one.
+const SEEDS: u64 = 300;
+const OPERATIONS: usize = 30;
+const KEEP_MS: i64 = 3 * DAY_MS;
+
+#[derive(Default)]
+struct Model {
+    samples: BTreeMap<&'static str, Metrics>,
+    logs: BTreeMap<&'static str, Vec<(String, i64, i64)>>,
+    sequences: BTreeMap<(String, bool), u64>,
+    sent: Vec<Sent>,
+    now_ms: i64,
+}
+
+impl Model {
+    fn add(&mut self, sent: &Sent) {
+        match &sent.rows {
+            SentRows::Samples(rows) => {
+                for (series, ts, bits) in rows {
+                    let of = self.samples.entry(sent.tenant).or_default();
+                    of.entry(series_labels(*series)).or_default().insert(*ts, *bits);
+                }
+            }
+            SentRows::Logs(rows) => {
+                let of = self.logs.entry(sent.tenant).or_default();
+                of.extend(rows.iter().map(|(i, ts, pid)| (format!("db{i}"), *ts, *pid)));
+            }
+        }
+        self.sent.push(sent.clone());
+    }
+
+    fn random(&mut self, random: &mut fastrand::Rng) -> Sent {
+        let tenant = if random.u8(0..5) == 0 { "other" } else { "0" };
+        let collector = format!("c{}", random.u8(0..2));
+        let is_samples = random.u8(0..3) > 0;
+        let sequence = self.sequences.entry((collector.clone(), is_samples)).or_default();
+        *sequence += 1;
+        // mostly now, sometimes late, seldom a day or more
+        let late_ms = |random: &mut fastrand::Rng| match random.u8(0..10) {
+            0 => random.i64(0..2 * DAY_MS),
+            1 | 2 => random.i64(0..600_000),
+            _ => 0,
+        };
+        let base = self.now_ms - late_ms(random);
+        let ts = |random: &mut fastrand::Rng| base - random.i64(0..20) * 1000;
+        let sequence = *sequence;
+        let n = random.usize(1..60);
+        let rows = match is_samples {
+            true => SentRows::Samples(
+                (0..n)
+                    .map(|_| {
+                        let bits = match random.u8(0..6) {
+                            0 => random.u64(..),
+                            1 => proto::samples::STALE_MARKER_BITS,
+                            2 => random.f64().to_bits(),
+                            _ => f64::from(random.i32(-3..1000)).to_bits(),
+                        };
+                        (random.u32(0..25), ts(random), bits)
+                    })
+                    .collect(),
+            ),
+            false => SentRows::Logs((0..n).map(|_| (random.u32(0..4), ts(random), random.i64(..))).collect()),
+        };
+        Sent { tenant, collector, sequence, rows }
+    }
+
+    /// Rows older than retention may be gone or not; all others must be there, and nothing else.
+    async fn check(&mut self, store: &Store) {
+        let horizon = self.now_ms - KEEP_MS;
+        for tenant in ["0", "other"] {
+            let expected = self.samples.get(tenant).cloned().unwrap_or_default();
+            let found = all_samples(store, tenant).await;
+            for (labels, samples) in &expected {
+                for (ts, bits) in samples.range(horizon..) {
+                    let got = found.get(labels).and_then(|s| s.get(ts));
+                    assert_eq!(got, Some(bits), "{tenant} {labels} at {ts}");
+                }
+            }
+            for (labels, samples) in &found {
+                for (ts, bits) in samples {
+                    assert_eq!(expected.get(labels).and_then(|s| s.get(ts)), Some(bits), "{tenant} {labels} at {ts}");
+                }
+            }
+            let mut expected = self.logs.get(tenant).cloned().unwrap_or_default();
+            let mut found = all_logs(store, tenant).await;
+            let all = found.len();
+            expected.sort();
+            found.retain(|row| expected.binary_search(row).is_ok());
+            assert_eq!(found.len(), all, "rows that nobody sent");
+            expected.retain(|row| row.1 >= horizon);
+            found.retain(|row| row.1 >= horizon);
+            assert_eq!(found, expected, "{tenant}");
+        }
+    }
+}
+
+async fn run(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let dir = directory();
+    let retention = Retention {
+        metrics: Keep { age_ms: Some(KEEP_MS), bytes: None },
+        events: Keep { age_ms: Some(KEEP_MS), bytes: None },
+        ..Retention::default()
+    };
+    let config = StoreConfig { retention, part_bytes_max: random.u64(5_000..200_000), ..config(dir.path()) };
+    let mut model = Model { now_ms: T0, ..Model::default() };
+    let mut store = Store::open(config.clone(), T0).await.unwrap();
+    for _ in 0..OPERATIONS {
+        match random.u8(0..20) {
+            0..=9 => {
+                let sent = model.random(&mut random);
+                match sent.send(&store, model.now_ms).await.unwrap() {
+                    Outcome::Stored { refused, .. } => assert!(refused.is_empty(), "{refused:?}"),
+                    Outcome::Duplicate => panic!("{sent:?} is no duplicate"),
+                }
+                model.add(&sent);
+            }
+            10 => {
+                if let Some(sent) = random.choice(&model.sent) {
+                    assert_eq!(sent.send(&store, model.now_ms).await.unwrap(), Outcome::Duplicate);
+                }
+            }
+            11..=13 => drop(store.flush(model.now_ms).await.unwrap()),
+            14 | 15 => {
+                model.now_ms += random.i64(0..DAY_MS / 2);
+                store.maintain(model.now_ms).await.unwrap();
+            }
+            16 | 17 => {
+                if random.bool() {
+                    store.close().await;
+                } else {
+                    drop(store);
+                }
+                store = Store::open(config.clone(), model.now_ms).await.unwrap();
+            }
+            _ => model.check(&store).await,
+        }
+    }
+    model.check(&store).await;
+}
+
+#[test]
+fn equals_a_map_whatever_happens() {
+    let number = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let seeds = match number("TIDEWATCH_SEED") {
+        Some(one) => one..one + 1,
+        None => 0..number("TIDEWATCH_SEEDS").unwrap_or(SEEDS),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for seed in seeds {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed))));
+        if let Err(panic) = result {
+            eprintln!("failing seed: TIDEWATCH_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
