@@ -8,6 +8,7 @@
 //!    last three stay, and `not null` stays.
 //! 4. Two or more literals in a row of commas are `...`; in a list of `in` or of an array constructor, so is one.
 //! 5. Rows of `values` that are equal after this are written once.
+//!    The field of PostgreSQL's `extract` is a literal, as its own parser has it.
 //! 6. `<>` is `!=`; MySQL words that its parser takes for one are one (`schema` and `database`).
 //!
 //! The id is the first 64 bits of XXH3 over the normalised text, 16 hex digits. The text normalises to itself.
@@ -42,7 +43,7 @@ pub struct Fingerprint {
 pub fn fingerprint(dialect: Dialect, sql: &str) -> Fingerprint {
     let all = tokens(dialect, sql);
     let trace_parent = all.iter().filter(|t| t.kind == TokenKind::Comment).find_map(|t| trace_parent(t.text(sql)));
-    let mut pieces = literals_to_marks(&pieces(dialect, sql, &all));
+    let mut pieces = literals_to_marks(&extract_fields(dialect, pieces(dialect, sql, &all)));
     while pieces.last().is_some_and(|p| p.text == ";") {
         pieces.pop();
     }
@@ -165,6 +166,18 @@ fn quoted_word(dialect: Dialect, text: &str) -> String {
             if simple { inner.to_owned() } else { format!("\"{inner}\"") }
         }
     }
+}
+
+/// PostgreSQL takes the field of `extract(year from …)` for a literal, so it is one.
+fn extract_fields(dialect: Dialect, mut pieces: Vec<Piece>) -> Vec<Piece> {
+    if dialect == Dialect::Postgresql {
+        for i in 2..pieces.len().saturating_sub(1) {
+            if pieces[i - 2].is("extract") && pieces[i - 1].is("(") && pieces[i + 1].is("from") {
+                pieces[i] = Piece { text: "?".into(), role: Role::Literal };
+            }
+        }
+    }
+    pieces
 }
 
 /// `null`, `true`, `false` and signs become part of literals.

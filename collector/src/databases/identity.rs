@@ -28,8 +28,8 @@ pub struct Identity {
     pub session: Option<i64>,
 }
 
-/// Starts this close are one start.
-const START_JITTER_MS: i64 = 3_000;
+/// Starts this close are one start: MySQL and MariaDB count their uptime in whole seconds.
+const START_JITTER_MS: i64 = 2_000;
 
 const POSTGRES_SQL: &str = "select /* tidewatch */ current_setting('server_version_num') as version_num, current_setting('server_version') as version,
   pg_is_in_recovery()::int as replica, (extract(epoch from pg_postmaster_start_time()) * 1000)::bigint as started_ms,

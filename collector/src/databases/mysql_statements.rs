@@ -25,6 +25,10 @@ pub struct MysqlStatements {
     pub ledger: Ledger,
     /// Texts by DIGEST.
     pub texts: Texts,
+    /// Uptime in seconds and our clock at the last reading.
+    last: Option<(f64, i64)>,
+    /// Counts restarts seen.
+    run: i64,
 }
 
 /// Everything but the text, which is the bulk of the table.
@@ -34,8 +38,8 @@ const COUNTERS_SQL: &str = "SELECT SCHEMA_NAME, DIGEST, COUNT_STAR, SUM_TIMER_WA
 
 const STATE_SQL: &str = "SELECT @@performance_schema AS enabled, @@max_digest_length AS digest_length";
 const STATUS_SQL: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', 'Performance_schema_digest_lost')";
-/// Start times this close are one start: uptime is counted in whole seconds.
-const START_JITTER_MS: i64 = 3_000;
+/// An uptime this much shorter than the time since the last reading means a restart in between.
+const CLOCK_SLACK_MS: i64 = 2_000;
 
 impl MysqlStatements {
     /// Reads once.
@@ -98,20 +102,21 @@ impl MysqlStatements {
         }
     }
 
-    fn view_state(&self, status: &Reading, now_ms: i64) -> ViewState {
+    fn view_state(&mut self, status: &Reading, now_ms: i64) -> ViewState {
         let value = |name: &str| {
             status
                 .iter()
                 .find(|r| r.text("Variable_name").is_some_and(|n| n.eq_ignore_ascii_case(name)))
                 .and_then(|r| r.number("Value"))
         };
-        let started = value("Uptime").map(|s| now_ms - s as i64 * 1000);
-        // The same start, told a little differently, is still the same.
-        let started = match (started, self.ledger.started()) {
-            (Some(now), Some(before)) if (now - before).abs() <= START_JITTER_MS => Some(before),
-            (now, _) => now,
-        };
-        ViewState { stats_reset: None, evictions: value("Performance_schema_digest_lost"), started }
+        if let Some(uptime) = value("Uptime") {
+            let restarted = |(before, read_ms): (f64, i64)| {
+                uptime < before || (uptime * 1000.0) as i64 + CLOCK_SLACK_MS < now_ms - read_ms
+            };
+            self.run += i64::from(self.last.is_some_and(restarted));
+            self.last = Some((uptime, now_ms));
+        }
+        ViewState { stats_reset: None, evictions: value("Performance_schema_digest_lost"), started: Some(self.run) }
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Loads {
 
 const FIND_SQL: &str = "select /* tidewatch */ n.nspname as schema, e.extversion as version,
   exists (select from pg_class c where c.relnamespace = n.oid and c.relname = 'pg_stat_statements_info')::int as info,
-  current_setting('shared_preload_libraries') like '%pg_stat_statements%' as loaded
+  (select setting like '%pg_stat_statements%' from pg_settings where name = 'shared_preload_libraries') as loaded
 from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pg_stat_statements'";
 
 impl PostgresStatements {

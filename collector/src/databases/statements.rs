@@ -83,7 +83,7 @@ pub struct ViewState {
     pub stats_reset: Option<Arc<str>>,
     /// How many times it threw entries out, or lost statements for want of room.
     pub evictions: Option<f64>,
-    /// When the server started, if a start empties the view.
+    /// Which run of the server this is, if a start empties the view.
     pub started: Option<i64>,
 }
 
@@ -128,11 +128,6 @@ impl Ledger {
     /// Whether there is a baseline.
     pub fn has_baseline(&self) -> bool {
         self.state.is_some()
-    }
-
-    /// When the server had started at the last reading, where it told.
-    pub fn started(&self) -> Option<i64> {
-        self.state.as_ref().and_then(|s| s.started)
     }
 
     /// Takes a reading; gives what happened since the last one.

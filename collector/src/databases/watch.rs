@@ -249,6 +249,7 @@ impl Watch {
                 if trouble.connection_lost() || connection.is_none() {
                     return trouble;
                 }
+                self.hold(&trouble, "reading", None);
             }
         }
     }

@@ -30,8 +30,7 @@ const RECENT_MAX: usize = 5_000;
 const DATABASES_SQL: &str = "select /* tidewatch */ datname, current_database() as home from pg_database
   where datallowconn and not datistemplate and has_database_privilege(oid, 'connect') order by datname limit 50";
 const EXTENSION_SQL: &str = "select /* tidewatch */ 1 as there from pg_extension where extname = 'pg_stat_statements'";
-const LOADED_SQL: &str =
-    "select /* tidewatch */ (current_setting('shared_preload_libraries') like '%pg_stat_statements%')::int as loaded";
+const LOADED_SQL: &str = "select /* tidewatch */ (setting like '%pg_stat_statements%')::int as loaded from pg_settings where name = 'shared_preload_libraries'";
 
 /// The open connection, or the trouble that it is gone.
 fn open(connection: &mut Option<Connection>) -> Result<&mut Connection, Trouble> {
@@ -226,7 +225,8 @@ impl Watch {
 
     async fn note_extension(&mut self, connection: &mut Connection, found: Option<String>) -> Result<(), Trouble> {
         const WHAT: &str = "pg_stat_statements";
-        let loaded = connection.read(LOADED_SQL).await?.first().and_then(|r| r.truth("loaded")) == Some(true);
+        // Without pg_monitor the server does not show the setting: then reading will tell.
+        let loaded = connection.read(LOADED_SQL).await?.first().and_then(|r| r.truth("loaded")) != Some(false);
         if found.is_some() && loaded {
             self.clear(Class::MissingExtension, WHAT);
         } else {
@@ -236,7 +236,7 @@ impl Watch {
                     "shared_preload_libraries = 'pg_stat_statements' in postgresql.conf, restart, then CREATE EXTENSION pg_stat_statements;",
                 ),
                 (true, _) => (
-                    "pg_stat_statements is loaded but no database has the extension: no statement statistics",
+                    "no database has the extension pg_stat_statements: no statement statistics from this instance",
                     "CREATE EXTENSION pg_stat_statements;",
                 ),
             };
