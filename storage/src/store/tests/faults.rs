@@ -13,6 +13,8 @@ use crate::{
 
 /// How often a sender tries before the test lets it give up.
 const ATTEMPTS: usize = 5;
+/// By when a disk with room again must be written to again.
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
 
 async fn open(dir: &Path, disk: &FaultyDisk) -> Result<Store, OpenError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -112,10 +114,15 @@ async fn with_fault(at: u64, fault: Fault) -> u64 {
         acknowledged = run(&store).await;
         if fault == Fault::Full {
             // room again: it goes on by itself, and takes what it had refused
-            for (sent, ok) in sent().iter().zip(&mut acknowledged) {
-                *ok = sent.send(&store, T0 + DAY_MS).await.is_ok() || *ok;
-            }
-            assert!(store.stats().poisoned.is_some() || acknowledged.iter().all(|ok| *ok), "{what}: {:?}", store.stats());
+            let all_again = async {
+                for (sent, ok) in sent().iter().zip(&mut acknowledged) {
+                    while !*ok && store.stats().poisoned.is_none() {
+                        *ok = sent.send(&store, T0 + DAY_MS).await.is_ok();
+                        tokio::task::yield_now().await;
+                    }
+                }
+            };
+            tokio::time::timeout(DEADLINE, all_again).await.unwrap_or_else(|_| panic!("{what}: {:?}", store.stats()));
         }
         check(&store, &acknowledged, &format!("{what}, still running")).await;
         drop(store);
