@@ -1,0 +1,11 @@
+//! The alerting room whole: real store, real HTTP and SMTP peers, real processes killed, Debian's promtool as the yardstick.
+//! One program, because linking is what takes long.
+
+#![allow(clippy::unwrap_used)]
+
+mod evidence;
+mod mail;
+mod outbox_kill;
+mod promtool;
+mod road;
+mod stage;
