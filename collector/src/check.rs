@@ -1,10 +1,10 @@
 //! `tidewatch-collector check`: tries everything the configuration names and says what works and what is missing.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use tokio::time::timeout;
 
-use crate::{clock::Clock, config::Config, sender};
+use crate::{config::Config, databases, logs, sender};
 
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,12 +54,34 @@ impl fmt::Display for Report {
 }
 
 /// Tries everything.
-pub async fn check(config: &Config, clock: Clock) -> Report {
+pub async fn check(config: &Config) -> Report {
     let mut report = Report::default();
     report.add(&format!("server {}", config.server.address), try_server(config).await);
     report.add(&format!("data_dir {}", config.data_dir.display()), try_data_dir(config));
-    let _ = clock;
+    for database in &config.databases {
+        let (_, tried) = databases::attempt(database).await;
+        let name = database.display_name();
+        for one in tried {
+            let (works, text) = one.outcome.map_or_else(|e| (false, e), |text| (true, text));
+            let (target, what) = (format!("{} {name}", database.engine), format!("{}: {text}", one.what));
+            report.lines.push(Line { target, works, what, remedy: one.remedy });
+        }
+    }
+    for log in &config.logs {
+        report.add(&format!("log {}", log.path.display()), try_log(&log.path));
+    }
     report
+}
+
+fn try_log(pattern: &Path) -> Result<String, String> {
+    let files = logs::tailer::matching_files(pattern).map_err(|e| e.to_string())?;
+    for file in &files {
+        std::fs::File::open(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    match files.len() {
+        0 => Err("no file has this name".into()),
+        count => Ok(format!("{count} files can be read")),
+    }
 }
 
 async fn try_server(config: &Config) -> Result<String, String> {

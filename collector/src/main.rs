@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use collector::{Clock, Config};
+use collector::{Clock, Config, config::Engine};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -26,10 +26,25 @@ struct Arguments {
 enum Command {
     /// Tries the server and every target, and says what works, what is missing and how to grant it.
     Check,
+    /// Prints the statements that make a least-privilege account for the collector.
+    Grants {
+        /// postgresql, mysql or mariadb.
+        #[arg(long, value_parser = ["postgresql", "mysql", "mariadb"])]
+        engine: String,
+        /// The account's name.
+        #[arg(long, default_value = "tidewatch")]
+        user: String,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::Grants { engine, user }) = &arguments.command {
+        let engines = [Engine::Postgresql, Engine::Mysql, Engine::Mariadb];
+        let engine = engines.into_iter().find(|e| e.as_str() == engine).unwrap_or(Engine::Postgresql);
+        print!("{}", collector::databases::grants(engine, user));
+        return ExitCode::SUCCESS;
+    }
     let Some(path) = &arguments.config else {
         eprintln!("tidewatch-collector: --config FILE is needed");
         return ExitCode::from(2);
@@ -60,7 +75,7 @@ fn main() -> ExitCode {
     runtime.block_on(async {
         match arguments.command {
             Some(Command::Check) => check(config).await,
-            None => run(config).await,
+            Some(Command::Grants { .. }) | None => run(config).await, // grants returned above
         }
     })
 }
@@ -78,7 +93,7 @@ async fn run(config: Config) -> ExitCode {
 }
 
 async fn check(config: Config) -> ExitCode {
-    let report = collector::check::check(&config, Clock::system()).await;
+    let report = collector::check::check(&config).await;
     print!("{report}");
     if report.works() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -104,9 +104,7 @@ impl Outlet {
         match &self.sink {
             Sink::Spool(way) => {
                 let now_ms = way.clock.now_ms();
-                if let Err(e) = way.spool.lock().append(payload, now_ms) {
-                    tracing::error!(error = %e, "rows could not be spooled");
-                }
+                let _ = way.spool.lock().append(payload, now_ms); // counted and told by the spool itself
                 way.appended.notify_one();
             }
             Sink::Capture(captured) => captured.0.lock().push(payload),

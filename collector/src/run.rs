@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     config::Config,
-    host,
+    databases, host, logs,
     outlet::{Outlet, Way},
     self_watch,
     sender::Sender,
@@ -106,8 +106,11 @@ fn start_sources(
     if let Some(host) = &config.host {
         sources.spawn(host::watch(host.clone(), context.clone()));
     }
+    for database in &config.databases {
+        sources.spawn(databases::watch(database.clone(), context.clone()));
+    }
     sources.spawn(self_watch::watch(way.clone(), context.clone()));
-    let _ = announced;
+    sources.spawn(logs::watch(config.logs.clone(), announced, context.clone()));
 }
 
 fn lock(data_dir: &std::path::Path) -> Result<File, RunError> {

@@ -248,19 +248,23 @@ impl Spool {
     /// Writes rows as one batch, in as many as they need. On an error the rows are lost and become a gap as soon as the
     /// disk takes one.
     pub fn append(&mut self, payload: Payload, now_ms: i64) -> Result<(), SpoolError> {
+        let mut result = Ok(());
         for payload in split(payload) {
             if let Err(e) = self.append_one(&payload, Vec::new(), now_ms) {
+                if self.unwritten.is_empty() {
+                    tracing::error!(error = %e, "spool takes no rows; what is lost until it does becomes a gap");
+                }
                 let class = class_of(&payload);
                 let loss = self.unwritten.entry(class).or_insert_with(|| Loss::new(class));
-                let before = loss.rows();
                 loss.add_payload(&payload);
-                let rows = loss.rows() - before;
-                self.count(class).dropped_rows += rows;
-                return Err(e);
+                self.count(class).dropped_rows += rows_of(&payload);
+                result = Err(e);
             }
         }
-        self.tell_unwritten(now_ms);
-        Ok(())
+        if result.is_ok() {
+            self.tell_unwritten(now_ms);
+        }
+        result
     }
 
     /// Writes rows and marks in one record: after a crash both are there or neither. On an error nothing was written,

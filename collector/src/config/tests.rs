@@ -120,3 +120,10 @@ fn a_password_never_shows_in_debug_output() {
     assert_eq!(config.databases[0].password.read().unwrap().as_deref(), Some("hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
 }
+
+#[test]
+fn the_example_is_valid() {
+    let config = Config::parse("example", include_str!("../../collector.example.yaml")).unwrap();
+    assert_eq!((config.databases.len(), config.logs.len()), (2, 1));
+    assert_eq!(config.databases[0].intervals, Intervals::default());
+}

@@ -153,9 +153,7 @@ async fn set(change: impl FnOnce(&mut Peer)) -> Set {
     change(&mut door.0.lock());
     let service = ingest_server::IngestServer::new(door.clone());
     tokio::spawn(
-        tonic::transport::Server::builder()
-            .add_service(service)
-            .serve_with_incoming(TcpListenerStream::new(listener)),
+        tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)),
     );
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::new(|| 1000);

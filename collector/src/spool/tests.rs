@@ -114,8 +114,12 @@ impl Model {
         let mut waiting = BTreeMap::new();
         for (&class, timestamps) in &self.appended {
             let durable = self.durable.get(&class).copied().unwrap_or(0);
-            let rest: Vec<_> =
-                timestamps.iter().enumerate().map(|(i, &ts)| (i as u64 + 1, ts)).filter(|(s, _)| *s > durable).collect();
+            let rest: Vec<_> = timestamps
+                .iter()
+                .enumerate()
+                .map(|(i, &ts)| (i as u64 + 1, ts))
+                .filter(|(s, _)| *s > durable)
+                .collect();
             if !rest.is_empty() {
                 waiting.insert(class, rest);
             }

@@ -1,0 +1,124 @@
+//! The tail of the servers' logs: files followed through rotation, records put together, taken apart, masked, classified.
+//!
+//! Stages: `tailer` (which files, which bytes, `position`) → `stitch` (bytes to raw records) → `postgres_stderr`,
+//! `postgres_structured`, `mysql_error` (raw record to [`record::Record`]) → `mask` → `classify` (`classes_postgresql`,
+//! `classes_mysql`) → `row`. A row and the position behind it are one record of the spool: nothing is lost or doubled by a kill.
+
+pub mod classes_mysql;
+pub mod classes_postgresql;
+pub mod classify;
+pub mod mask;
+pub mod mysql_error;
+pub mod position;
+pub mod postgres_stderr;
+pub mod postgres_structured;
+pub mod record;
+pub mod row;
+pub mod stitch;
+pub mod tailer;
+pub mod timestamp;
+
+use std::time::Duration;
+
+use proto::Class;
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use self::tailer::Tailer;
+use crate::{config::LogConfig, source::Context};
+
+/// How often files are looked at.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Most patterns followed by one collector.
+const PATTERNS_MAX: usize = 512;
+/// Most turns in a row without looking at shutdown: bounds how long a large backlog holds a thread.
+const TURNS_MAX: usize = 16;
+
+/// Follows configured files and those that databases announce, until shutdown.
+pub async fn watch(configured: Vec<LogConfig>, mut announced: mpsc::Receiver<LogConfig>, context: Context) {
+    let mut tailers = Tailers { tailers: Vec::new(), failing: Vec::new() };
+    let marks = context.outlet.marks(Class::Logs);
+    for config in configured {
+        tailers.add(config, &marks);
+    }
+    drop(marks);
+    let mut ticks = interval(POLL_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = context.shutdown.cancelled() => return,
+            Some(config) = announced.recv() => {
+                if !tailers.has(&config) {
+                    tailers.add(config, &context.outlet.marks(Class::Logs));
+                }
+            }
+            _ = ticks.tick() => {
+                if tailers.tailers.is_empty() {
+                    continue;
+                }
+                let (outlet, now_ms) = (context.outlet.clone(), context.clock.now_ms());
+                let polled = tokio::task::spawn_blocking(move || {
+                    tailers.poll(now_ms, &outlet);
+                    tailers
+                });
+                match polled.await {
+                    Ok(back) => tailers = back,
+                    Err(e) => {
+                        tracing::error!(error = %e, "log reader failed; logs are no longer read");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Tailers {
+    tailers: Vec<Tailer>,
+    /// Trouble already told, by pattern.
+    failing: Vec<(String, String)>,
+}
+
+impl Tailers {
+    fn has(&self, config: &LogConfig) -> bool {
+        self.tailers.iter().any(|t| t.config() == config)
+    }
+
+    /// Adds a pattern; one announced with another format replaces the earlier and goes on where that one is.
+    fn add(&mut self, config: LogConfig, marks: &[crate::spool::Mark]) {
+        self.tailers.retain(|t| t.config().path != config.path);
+        if self.tailers.len() >= PATTERNS_MAX {
+            tracing::warn!(path = %config.path.display(), "more than {PATTERNS_MAX} log patterns; not read");
+            return;
+        }
+        tracing::info!(path = %config.path.display(), instance = %config.instance, "log is read");
+        self.tailers.push(Tailer::new(config, marks));
+    }
+
+    fn poll(&mut self, now_ms: i64, outlet: &crate::outlet::Outlet) {
+        for tailer in &mut self.tailers {
+            let pattern = tailer.config().path.display().to_string();
+            let mut result = Ok(true);
+            for _ in 0..TURNS_MAX {
+                result = tailer.poll(now_ms, &mut |events, marks| outlet.send_marked(events, marks));
+                if !matches!(result, Ok(true)) {
+                    break;
+                }
+            }
+            let told = self.failing.iter().position(|(p, _)| *p == pattern);
+            match (result, told) {
+                (Err(e), None) => {
+                    tracing::warn!(error = %e, "log can't be read");
+                    self.failing.push((pattern, e.to_string()));
+                }
+                (Err(_), Some(_)) | (Ok(_), None) => {}
+                (Ok(_), Some(index)) => {
+                    tracing::info!(pattern, "log can be read again");
+                    self.failing.swap_remove(index);
+                }
+            }
+        }
+    }
+}
