@@ -1,5 +1,6 @@
 //! The HTTP API: Prometheus' forms, and ours in the same form. One file per group of questions; the routes stand here.
 
+pub mod alerts;
 pub mod form;
 pub mod instances;
 pub mod promql;
@@ -12,6 +13,7 @@ pub mod time;
 
 use std::{sync::Arc, time::Duration};
 
+use alerting::Alerting;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
@@ -37,6 +39,8 @@ const FORM_BYTES_MAX: usize = 8 << 20;
 pub struct Api {
     /// Answers questions.
     pub querier: Querier,
+    /// Rules and alerts.
+    pub alerting: Alerting,
     /// Who is connected.
     pub collectors: Collectors,
     /// The settings in force.
@@ -55,6 +59,7 @@ impl Api {
     /// Answers for the default tenant.
     pub fn new(
         querier: Querier,
+        alerting: Alerting,
         collectors: Collectors,
         settings: Arc<Config>,
         metrics: SelfMetrics,
@@ -62,7 +67,7 @@ impl Api {
     ) -> Api {
         let turns = Arc::new(Semaphore::new(settings.concurrency_max));
         let (tenant, started_ms) = (proto::DEFAULT_TENANT.into(), clock());
-        Api { querier, collectors, settings, tenant, started_ms, metrics, clock, turns }
+        Api { querier, alerting, collectors, settings, tenant, started_ms, metrics, clock, turns }
     }
 
     /// Now, milliseconds.
@@ -101,6 +106,10 @@ pub fn router(api: Api, remote_write: Router) -> Router {
         .route("/api/v1/labels", get(series::labels).post(series::labels))
         .route("/api/v1/label/{name}/values", get(series::label_values))
         .route("/api/v1/metadata", get(series::metadata))
+        .route("/api/v1/rules", get(alerts::rules))
+        .route("/api/v1/alerts", get(alerts::alerts))
+        .route("/api/v1/alert", get(alerts::list))
+        .route("/api/v1/alert/{id}", get(alerts::one))
         .route("/api/v1/targets", get(status::targets))
         .route("/api/v1/alertmanagers", get(status::alertmanagers))
         .route("/api/v1/status/buildinfo", get(status::build_info))

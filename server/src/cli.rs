@@ -33,6 +33,12 @@ pub enum Command {
         #[command(flatten)]
         ports: Ports,
     },
+    /// Runs server and collector on this host without config: finds its databases and watches them.
+    Up {
+        /// What goes over the defaults; data goes to ./tidewatch-data.
+        #[command(flatten)]
+        ports: Ports,
+    },
     /// Checks files without running anything.
     Check {
         /// What to check.

@@ -6,10 +6,11 @@ use clap::Parser;
 use server::{
     ask,
     cli::{Check, Cli, Command},
-    config::Config,
-    serve,
+    config::{Config, Overrides},
+    serve, up,
 };
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -53,14 +54,52 @@ async fn run(command: Command) -> anyhow::Result<()> {
             until_told_to_stop().await?;
             server.stop().await;
         }
+        Command::Up { ports } => run_up(ports.into()).await?,
         Command::Check { what: Check::Config { file } } => {
             let config = Config::load(&file)?;
-            println!("{}: correct; data in {}", file.display(), config.store.data_dir.display());
+            let rules = &config.alerting;
+            let groups = alerting::rule_file::load(&rules.rules, &rules.base, rules.evaluation_interval_ms)?;
+            let rules: usize = groups.iter().map(|group| group.rules.len()).sum();
+            let data_dir = config.store.data_dir.display();
+            println!(
+                "{}: correct; {rules} rules in {} groups of its own; data in {data_dir}",
+                file.display(),
+                groups.len()
+            );
         }
         Command::Query { language, server, output } => {
             print!("{}", ask::ask(&server, &language, output, now_ms()).await?);
         }
     }
+    Ok(())
+}
+
+async fn run_up(mut overrides: Overrides) -> anyhow::Result<()> {
+    overrides.data_dir.get_or_insert_with(|| up::DATA_DIR_DEFAULT.into());
+    let config = Config::defaults()?.with(overrides);
+    let data_dir = config.store.data_dir.clone();
+    let server = serve::start(config, host_name(), now_ms).await?;
+    println!("looking for databases on this host …");
+    let found = up::look_around().await;
+    print!("{}", up::describe(&found));
+    println!("pages and API: http://{}", server.http);
+    println!("collectors of other hosts connect to: http://{}", server.grpc);
+    println!("data: {}; Ctrl-C stops", data_dir.display());
+    let collector_stop = CancellationToken::new();
+    let collector = up::collector_config(found, &data_dir, server.grpc);
+    let collector = collector::run(collector, up::collector_clock(now_ms), collector_stop.clone());
+    let mut collector = tokio::spawn(collector);
+    tokio::select! {
+        told = until_told_to_stop() => told?,
+        ended = &mut collector => {
+            server.stop().await;
+            ended??;
+            anyhow::bail!("the collector ended");
+        }
+    }
+    collector_stop.cancel(); // first, so that its last batches are still taken
+    collector.await??;
+    server.stop().await;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use alerting::Alerting;
 use ingest::{Admission, Collectors, Door, admission::Clock, remote_write_http};
 use proto::DEFAULT_TENANT;
 use query::Querier;
@@ -14,6 +15,7 @@ use tonic::transport::{Identity, ServerTlsConfig};
 use crate::{
     api::{self, Api},
     config::{Config, PortConfig},
+    fresh_evidence,
     self_metrics::SelfMetrics,
 };
 
@@ -53,6 +55,9 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] storage::OpenError),
+    /// Rules or alerting's state can't be read.
+    #[error(transparent)]
+    Alerting(#[from] alerting::StartError),
 }
 
 /// A server that answers. Dropping it leaves it running; [`Server::stop`] ends it.
@@ -84,13 +89,24 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
     let querier = Querier::new(store.clone(), config.query.clone());
 
     let grpc_task = serve_grpc(grpc_listener, &config.grpc, &admission, &collectors, stop.clone())?;
+    let alerting = Alerting::start(
+        config.alerting.clone(),
+        store.clone(),
+        querier.clone(),
+        DEFAULT_TENANT,
+        config.store.data_dir.join("alerting"),
+        Arc::new(clock),
+    )
+    .await?;
     let settings = Arc::new(config);
-    let api = Api::new(querier, collectors.clone(), settings, metrics.clone(), clock);
+    let api = Api::new(querier, alerting.clone(), collectors.clone(), settings, metrics.clone(), clock);
     let router = api::router(api, remote_write_http::routes(admission.clone()));
     let http_task = serve_http(http_listener, router, stop.clone());
     let tasks = vec![
         tokio::spawn(maintain(store.clone(), clock, stop.clone())),
         tokio::spawn(watch_self(admission, metrics, instance, stop.clone())),
+        tokio::spawn(fresh_evidence::watch(store.clone(), alerting.clone(), collectors.clone(), stop.clone())),
+        tokio::spawn(alert(alerting, stop.clone())),
     ];
     tracing::info!(%http, %grpc, "serving");
     Ok(Server { http, grpc, store, collectors, stop, doors: vec![http_task, grpc_task], tasks })
@@ -160,6 +176,14 @@ async fn maintain(store: Store, clock: Clock, stop: CancellationToken) {
                 }
             }
         }
+    }
+}
+
+/// Evaluates rules and sends messages.
+async fn alert(alerting: Alerting, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = alerting.run() => {}
     }
 }
 

@@ -18,6 +18,8 @@ const SEEN_MS: i64 = 24 * 3_600_000;
 const FRESH_MS: i64 = 5 * 60_000;
 /// Most instances listed.
 const INSTANCES_MAX: usize = 10_000;
+/// Firing alerts counted.
+const ALERTS_MAX: usize = 10_000;
 /// Samples read to find the last ones.
 const SAMPLES_MAX: usize = 50_000_000;
 
@@ -95,6 +97,7 @@ pub async fn list(api: &Api) -> Result<Vec<Instance>, ApiError> {
         add_errors(api, &mut by_name, now_ms).await?;
     }
     add_findings(api, &mut by_name).await?;
+    add_alerts(api, &mut by_name).await?;
     Ok(by_name.into_values().collect())
 }
 
@@ -183,6 +186,18 @@ async fn add_findings(api: &Api, by_name: &mut BTreeMap<String, Instance>) -> Re
         let grant = attributes.and_then(|a| a.get("grant")?.as_str().map(str::to_owned));
         if let Some(instance) = by_name.get_mut(instance) {
             instance.findings.push(Finding { name: name.clone(), text: text.clone().unwrap_or_default(), grant });
+        }
+    }
+    Ok(())
+}
+
+async fn add_alerts(api: &Api, by_name: &mut BTreeMap<String, Instance>) -> Result<(), ApiError> {
+    for alert in api.alerting.alerts("firing", ALERTS_MAX).await.map_err(ApiError::internal)? {
+        let Some(instance) = by_name.get_mut(alert["labels"]["instance"].as_str().unwrap_or("")) else { continue };
+        match alert["level"].as_str() {
+            Some("critical") => instance.alerts.critical += 1,
+            Some("notice") => instance.alerts.notice += 1,
+            _ => instance.alerts.warning += 1,
         }
     }
     Ok(())

@@ -137,7 +137,11 @@ fn check_port(place: &Place<'_>, raw: &RawPort, section: &str, default: &str) ->
         Some(text) => match text.value.parse() {
             Ok(listen) => listen,
             Err(_) => {
-                return place.refuse(text, &format!("{section}.listen"), "address:port, as 127.0.0.1:7400 or [::]:7400");
+                return place.refuse(
+                    text,
+                    &format!("{section}.listen"),
+                    "address:port, as 127.0.0.1:7400 or [::]:7400",
+                );
             }
         },
     };
