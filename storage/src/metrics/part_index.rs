@@ -114,7 +114,8 @@ impl GroupIndex {
 
     /// The series that all matchers select, ascending.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
-        let mut candidates = vec![0..self.series.len()];
+        let everything = 0..self.series.len();
+        let mut candidates = vec![everything];
         for matcher in matchers.iter().filter(|m| m.name() == METRIC_NAME && !m.matches_empty()) {
             if let Some(literals) = matcher.literals() {
                 candidates =

@@ -56,10 +56,13 @@ pub(crate) struct Plan {
     pub(crate) samples: Vec<usize>,
     places: HashMap<Labels, usize>,
     groups: Vec<GroupPlan>,
-    epochs: Vec<(Arc<HeadEpoch>, Vec<(SeriesId, usize)>)>,
+    epochs: Vec<EpochPlan>,
     /// Samples that lie in the range for certain.
     samples_min: usize,
 }
+
+/// Series of an epoch, each with its place in the plan.
+type EpochPlan = (Arc<HeadEpoch>, Vec<(SeriesId, usize)>);
 
 struct GroupPlan {
     part: Arc<MetricsPart>,

@@ -167,7 +167,7 @@ enum Op {
 fn series(at: usize) -> Labels {
     let metric = ["up", "node_cpu", "node_load", ""][at % 4];
     let i = (at / 4).to_string();
-    let upper = if at % 3 == 0 { "x" } else { "" };
+    let upper = if at.is_multiple_of(3) { "x" } else { "" };
     Labels::from_pairs([("__name__", metric), ("i", if at / 4 == 4 { "" } else { &i }), ("A", upper)])
 }
 
@@ -388,7 +388,8 @@ fn a_damaged_part_is_an_error_with_its_path() {
 fn golden() -> Vec<(Labels, i64, f64)> {
     let stale = f64::from_bits(proto::samples::STALE_MARKER_BITS);
     let noise = |i: i64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15u64 as i64).wrapping_shr(44) & 0x3ff;
-    let kinds: [(&str, fn(i64, i64) -> f64); 7] = [
+    type Kind = (&'static str, fn(i64, i64) -> f64);
+    let kinds: [Kind; 7] = [
         ("constant", |_, _| 42.0),
         ("runs", |i, _| (i / 50) as f64),
         ("counter", |i, n| (i * 1000 + n) as f64),
