@@ -92,8 +92,9 @@ export function Overview() {
       {[numbers, qps, cpu].flatMap((of, at) => (of.error ? [<Trouble key={at} error={of.error} retry={of.retry} />] : []))}
       <Await of={watched}>
         {(list) => {
-          const databases = list.filter((i) => i.engine !== "host");
+          const databases = list.filter((i) => DATABASES.includes(i.engine));
           const hosts = list.filter((i) => i.engine === "host");
+          const others = list.filter((i) => i.engine !== "host" && !DATABASES.includes(i.engine));
           const troubled = list.filter((i) => i.findings.length > 0 || i.error !== null);
           if (list.length === 0) return <Empty>{t("instances_none")}</Empty>;
           return (
@@ -184,6 +185,11 @@ export function Overview() {
                   />
                 </Panel>
               )}
+              {others.length > 0 && (
+                <Panel title="Tidewatch" aside={<UpCount list={others} />}>
+                  <Table caption="Tidewatch" rows={others} rowKey={(i) => i.instance} columns={[...identity(nowMs), ...closing(nowMs)]} />
+                </Panel>
+              )}
               {troubled.length > 0 && (
                 <Panel title={t("findings")}>
                   <Findings list={troubled} />
@@ -214,7 +220,9 @@ function UpCount(props: { list: Instance[] }) {
   );
 }
 
-const ENGINES: Record<string, string> = { postgresql: "PostgreSQL", mysql: "MySQL", mariadb: "MariaDB", host: "" };
+/** Engines that are databases; the server itself is listed apart. */
+const DATABASES = ["postgresql", "mysql", "mariadb"];
+const ENGINES: Record<string, string> = { postgresql: "PostgreSQL", mysql: "MySQL", mariadb: "MariaDB", host: "", tidewatch: "Tidewatch" };
 
 function identity(nowMs: number): ColumnOf<Instance>[] {
   return [
@@ -229,7 +237,7 @@ function identity(nowMs: number): ColumnOf<Instance>[] {
             <span class={`state ${state}`} title={i.error ?? t(state)}>
               <span class="sr">{t(state)}</span>
             </span>
-            <Link to={{ page: "database", instance: i.instance }}>{i.instance}</Link>
+            {i.engine === "host" || DATABASES.includes(i.engine) ? <Link to={{ page: "database", instance: i.instance }}>{i.instance}</Link> : <b>{i.instance}</b>}
             {state === "unreachable" && (
               <span class="tag critical">
                 {t("unreachable")} {i.last_seen_ms !== null && t("forever", { time: shortStamp(i.last_seen_ms, nowMs) })}
