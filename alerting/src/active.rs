@@ -36,7 +36,7 @@ impl Active {
     }
 
     /// What receivers are told of it.
-    pub fn note(&self, external_labels: &Labels, external_url: &str) -> AlertNote {
+    pub fn note(&self, external_labels: &Labels, external_url: &str, rule_group: &str) -> AlertNote {
         let mut labels = self.labels.to_builder();
         for (name, value) in external_labels {
             labels.set_default(name, value);
@@ -52,6 +52,7 @@ impl Active {
             value: self.track.value.is_finite().then_some(self.track.value),
             end_reason: None,
             link: format!("{external_url}/alerts/{}", self.id),
+            rule_group: rule_group.into(),
         }
     }
 

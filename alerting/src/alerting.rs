@@ -90,8 +90,6 @@ struct Inner {
 struct Pipeline {
     dispatcher: Dispatcher,
     told: Told,
-    /// Alerts the pipeline has heard of, for ledger rows of its steps.
-    subjects: BTreeMap<String, Subject>,
 }
 
 impl Alerting {
@@ -126,7 +124,7 @@ impl Alerting {
             tenant: tenant.into(),
             clock,
             groups: tokio::sync::RwLock::new(Vec::new()),
-            pipeline: Mutex::new(Pipeline { dispatcher: Dispatcher::default(), told, subjects: BTreeMap::new() }),
+            pipeline: Mutex::new(Pipeline { dispatcher: Dispatcher::default(), told }),
             silences: Mutex::default(),
             outbox,
             client,
@@ -154,11 +152,11 @@ impl Alerting {
         let mut groups = self.0.groups.write().await;
         let mut old: BTreeMap<(String, String), Group> = BTreeMap::new();
         for group in groups.drain(..) {
-            // evaluations under way hold the read lock, so nobody else has the group now
-            if let Ok(group) = Arc::try_unwrap(group) {
-                let group = group.into_inner();
-                old.insert((group.group.file.clone(), group.group.name.clone()), group);
-            }
+            // waits for an evaluation under way; one that waits behind us finds a group without rules
+            let mut group = group.lock().await;
+            let empty = Group::new(RuleGroup { rules: Vec::new(), ..group.group.clone() }, now_ms);
+            let group = std::mem::replace(&mut *group, empty);
+            old.insert((group.group.file.clone(), group.group.name.clone()), group);
         }
         let mut gone: Vec<(String, Active)> = Vec::new();
         for rules in fresh {
@@ -195,13 +193,7 @@ impl Alerting {
     /// Evaluates every group whose slot has come, and puts what is to be told into the outbox.
     pub async fn tick(&self, now_ms: i64) {
         let groups = self.0.groups.read().await;
-        let settings = self.settings();
-        let evaluator = Evaluator {
-            querier: self.0.querier.clone(),
-            tenant: self.0.tenant.clone(),
-            external_labels: settings.external_labels.clone(),
-            external_url: settings.external_url.clone(),
-        };
+        let evaluator = self.evaluator();
         let mut under_way: FuturesUnordered<_> = groups.iter().map(|g| self.evaluate(g, &evaluator, now_ms)).collect();
         while under_way.next().await.is_some() {
             self.flush(now_ms);
@@ -209,6 +201,16 @@ impl Alerting {
         drop(under_way);
         drop(groups);
         self.flush(now_ms);
+    }
+
+    fn evaluator(&self) -> Evaluator {
+        let settings = self.settings();
+        Evaluator {
+            querier: self.0.querier.clone(),
+            tenant: self.0.tenant.clone(),
+            external_labels: settings.external_labels.clone(),
+            external_url: settings.external_url.clone(),
+        }
     }
 
     async fn evaluate(&self, group: &tokio::sync::Mutex<Group>, evaluator: &Evaluator, now_ms: i64) {
@@ -236,7 +238,7 @@ impl Alerting {
         for (happening, expr) in happenings {
             page.add_happening(happening, rule_group);
             let subject = subject(&happening.alert, rule_group);
-            let mut note = happening.alert.note(&settings.external_labels, &settings.external_url);
+            let mut note = happening.alert.note(&settings.external_labels, &settings.external_url, rule_group);
             match happening.transition.change {
                 Change::Fired => self.collect_evidence(happening.alert.clone(), expr.clone(), subject.clone()),
                 Change::LevelChanged { .. } => {}
@@ -250,27 +252,26 @@ impl Alerting {
                 }
                 Change::Pending | Change::Dropped | Change::Blinded | Change::Sighted => continue,
             }
-            for step in self.route(&settings, &note, subject.clone(), now_ms) {
-                page.add_step(&step, &subject, now_ms);
+            for step in self.route(&settings, &note, now_ms) {
+                page.add_step(&step, now_ms);
             }
         }
         page.write(&self.0.store, &self.0.tenant, now_ms);
     }
 
-    fn route(&self, settings: &Settings, note: &AlertNote, subject: Subject, now_ms: i64) -> Vec<Step> {
+    fn route(&self, settings: &Settings, note: &AlertNote, now_ms: i64) -> Vec<Step> {
         let Some(root) = &settings.route else { return Vec::new() };
         let labels = proto::Labels::from_pairs(&note.labels);
         let mut pipeline = self.0.pipeline.lock();
-        pipeline.subjects.insert(note.id.clone(), subject);
         pipeline.dispatcher.update(root, &labels, note, now_ms)
     }
 
     /// An alert that fired before the restart joins its groups again, without a new row in the ledger.
     fn reintroduce(&self, alert: &Active, group: &RuleGroup, now_ms: i64) {
         let settings = self.settings();
-        let note = alert.note(&settings.external_labels, &settings.external_url);
-        let subject = subject(alert, &rule_group(&group.name, &group.file));
-        self.route(&settings, &note, subject, now_ms);
+        let name = rule_group(&group.name, &group.file);
+        let note = alert.note(&settings.external_labels, &settings.external_url, &name);
+        self.route(&settings, &note, now_ms);
     }
 
     /// Puts the messages of groups that are due into the outbox.
@@ -279,18 +280,13 @@ impl Alerting {
         let silences = self.0.silences.lock().clone();
         let mut page = Page::default();
         let mut pipeline = self.0.pipeline.lock();
-        let Pipeline { dispatcher, told, subjects } = &mut *pipeline;
+        let Pipeline { dispatcher, told } = &mut *pipeline;
         let out = dispatcher.flush(&settings, &silences, told, now_ms);
         for step in &out.steps {
-            if let Some(subject) = subjects.get(&step.alert_id) {
-                page.add_step(step, subject, now_ms);
-            }
+            page.add_step(step, now_ms);
         }
         let any = !out.parcels.is_empty();
         for (parcel, key, entry) in out.parcels {
-            for note in parcel.message.alerts.iter().filter(|a| !a.is_firing()) {
-                subjects.remove(&note.id);
-            }
             let message = parcel.clone();
             match self.0.outbox.put(parcel, key.clone(), entry.clone()) {
                 Ok(_) => told.set(key, entry),
@@ -397,11 +393,23 @@ impl Alerting {
     async fn run_rules(&self) {
         loop {
             let now_ms = (self.0.clock)();
-            self.tick(now_ms).await;
             let mut next_ms = now_ms + IDLE_MS_MAX;
             for group in self.0.groups.read().await.iter() {
-                next_ms = next_ms.min(group.lock().await.next_slot_ms());
+                // a group that is still at work misses its slot; the others don't wait for it
+                let Ok(free) = group.try_lock() else { continue };
+                if free.next_slot_ms() <= now_ms {
+                    let (this, group) = (self.clone(), group.clone());
+                    tokio::spawn(async move {
+                        let evaluator = this.evaluator();
+                        this.evaluate(&group, &evaluator, now_ms).await;
+                        this.flush(now_ms);
+                    });
+                    next_ms = next_ms.min(now_ms + free.group.interval_ms);
+                } else {
+                    next_ms = next_ms.min(free.next_slot_ms());
+                }
             }
+            self.flush(now_ms);
             next_ms = next_ms.min(self.0.pipeline.lock().dispatcher.next_due_ms().unwrap_or(i64::MAX));
             self.pause_until(next_ms, &self.0.due).await;
         }

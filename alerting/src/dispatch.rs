@@ -39,8 +39,8 @@ pub struct Flush {
     pub repeat_interval_ms: i64,
     /// What would be told.
     pub alerts: Vec<AlertNote>,
-    /// What was taken out: the alert's id, the stage, and why.
-    pub withheld: Vec<(String, &'static str, String)>,
+    /// What was taken out: the alert, the stage, and why.
+    pub withheld: Vec<(AlertNote, &'static str, String)>,
     /// Set by the last stage: why there is something to tell; `None`: there is not.
     pub why: Option<Why>,
 }
@@ -67,7 +67,7 @@ pub const STAGES: [(&str, Stage); 3] =
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The alert.
-    pub alert_id: String,
+    pub alert: AlertNote,
     /// grouped, inhibited, silenced.
     pub event: &'static str,
     /// Why, as a word or key.
@@ -133,10 +133,6 @@ impl Dispatcher {
             let full = self.groups.len() >= GROUPS_MAX;
             let group_labels = if full { BTreeMap::new() } else { group_labels };
             let key = format!("{}:{}", route.key, Labels::from_pairs(&group_labels).to_string().replace(", ", ","));
-            if !self.groups.contains_key(&key) && !note.is_firing() && !self.knows(&note.fingerprint) {
-                // ended without anyone having been told through a group of this life: dedup decides by what was told before
-                tracing::debug!(alert = note.id, "an end without a group");
-            }
             let group = self.groups.entry(format!("{key}\u{0}{}", route.receiver)).or_insert_with(|| Group {
                 receiver: route.receiver.clone(),
                 key: key.clone(),
@@ -157,14 +153,10 @@ impl Dispatcher {
             if news {
                 group.changed_at_ms.get_or_insert(now_ms);
                 let receiver = route.receiver.clone();
-                steps.push(Step { alert_id: note.id.clone(), event: "grouped", reason: key, receiver });
+                steps.push(Step { alert: note.clone(), event: "grouped", reason: key, receiver });
             }
         }
         steps
-    }
-
-    fn knows(&self, fingerprint: &str) -> bool {
-        self.groups.values().any(|g| g.alerts.contains_key(fingerprint))
     }
 
     /// When the next group is due, milliseconds.
@@ -199,11 +191,11 @@ impl Dispatcher {
                 for (_, stage) in STAGES {
                     stage(&mut flush, &view);
                 }
-                for (alert_id, stage, reason) in &flush.withheld {
+                for (alert, stage, reason) in &flush.withheld {
                     let event = if *stage == "inhibit" { "inhibited" } else { "silenced" };
-                    if group.withheld.insert(alert_id.clone(), reason.clone()).as_ref() != Some(reason) {
+                    if group.withheld.insert(alert.id.clone(), reason.clone()).as_ref() != Some(reason) {
                         let (receiver, reason) = (group.receiver.clone(), reason.clone());
-                        out.steps.push(Step { alert_id: alert_id.clone(), event, reason, receiver });
+                        out.steps.push(Step { alert: alert.clone(), event, reason, receiver });
                     }
                 }
                 if let Some(why) = flush.why {

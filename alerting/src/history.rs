@@ -120,7 +120,7 @@ pub async fn alert(querier: &Querier, tenant: &str, id: &str) -> Result<Option<V
     );
     let rows = ask(querier, tenant, &sql).await?;
     let steps = |r: &&Row| matches!(text(r, "event"), "pending" | "firing" | "level" | "resolved" | "inactive");
-    let Some(last) = rows.iter().filter(steps).next_back() else { return Ok(None) };
+    let Some(last) = rows.iter().rfind(steps) else { return Ok(None) };
     let mut alert = described(id, last);
     let mut evidence = Value::Null;
     let mut timeline = Vec::new();

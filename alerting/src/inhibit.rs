@@ -14,7 +14,7 @@ pub fn stage(flush: &mut Flush, view: &View<'_>) {
         let labels = Labels::from_pairs(&alert.labels);
         let by = alert.is_firing().then(|| inhibitor(&labels, &alert.fingerprint, view)).flatten();
         if let Some(by) = &by {
-            withheld.push((alert.id.clone(), "inhibit", format!("inhibited by {by}")));
+            withheld.push((alert.clone(), "inhibit", format!("inhibited by {by}")));
         }
         by.is_none()
     });

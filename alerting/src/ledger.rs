@@ -63,7 +63,7 @@ pub fn subject(alert: &crate::active::Active, rule_group: &str) -> Subject {
     }
 }
 
-/// Who a message's alert is about; the group's name is not known there.
+/// Who a message's alert is about.
 pub fn subject_of_note(note: &AlertNote) -> Subject {
     let label = |name: &str| note.labels.get(name).cloned().unwrap_or_default();
     Subject {
@@ -71,7 +71,7 @@ pub fn subject_of_note(note: &AlertNote) -> Subject {
         alert_id: note.id.clone(),
         fingerprint: note.fingerprint.clone(),
         rule: label(ALERT_NAME),
-        rule_group: String::new(),
+        rule_group: note.rule_group.clone(),
         level: note.level.name(),
     }
 }
@@ -84,7 +84,7 @@ impl Page {
     /// Adds a row.
     pub fn add(&mut self, entry: &Entry<'_>) {
         let s = entry.subject;
-        let text = |t: &str| (!t.is_empty()).then(|| Value::from(t)).unwrap_or(Value::Null);
+        let text = |t: &str| if t.is_empty() { Value::Null } else { Value::from(t) };
         let (labels, annotations) = entry.texts.clone().unzip();
         let cells = [
             ("alert_id", text(&s.alert_id)),
@@ -130,9 +130,9 @@ impl Page {
     }
 
     /// Adds a step of the pipeline.
-    pub fn add_step(&mut self, step: &Step, subject: &Subject, ts_ms: i64) {
+    pub fn add_step(&mut self, step: &Step, ts_ms: i64) {
         self.add(&Entry {
-            subject,
+            subject: &subject_of_note(&step.alert),
             ts_ms,
             event: step.event,
             value: None,

@@ -247,6 +247,7 @@ mod tests {
             value: Some(12.0),
             end_reason: (!firing).then(|| "condition_false".into()),
             link: "http://t/alerts/a".into(),
+            rule_group: String::new(),
         };
         Message {
             receiver: "r".into(),

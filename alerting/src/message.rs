@@ -86,6 +86,8 @@ pub struct AlertNote {
     pub end_reason: Option<String>,
     /// Link to the alert's page or expression.
     pub link: String,
+    /// Group and file of its rule, as the ledger has it.
+    pub rule_group: String,
 }
 
 impl AlertNote {

@@ -33,7 +33,7 @@ pub fn stage(flush: &mut Flush, view: &View<'_>) {
         let labels = Labels::from_pairs(&alert.labels);
         let by = silences.iter().find(|s| s.matchers.matches(&labels));
         if let Some(by) = by {
-            withheld.push((alert.id.clone(), "silence", format!("silenced by {}", by.id)));
+            withheld.push((alert.clone(), "silence", format!("silenced by {}", by.id)));
         }
         by.is_none()
     });

@@ -30,6 +30,7 @@ fn note(labels: &str, level: Level, firing: bool, at_s: i64) -> AlertNote {
         value: None,
         end_reason: None,
         link: String::new(),
+        rule_group: String::new(),
     }
 }
 

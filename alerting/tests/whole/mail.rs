@@ -83,6 +83,7 @@ fn message() -> Message {
         value: Some(12.0),
         end_reason: None,
         link: "http://watch:7400/alerts/00ab-1".into(),
+        rule_group: "g;r.yml".into(),
     };
     Message {
         receiver: "dba".into(),

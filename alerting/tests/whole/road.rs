@@ -214,3 +214,43 @@ async fn limits_and_duplicates_are_errors_of_the_rule() {
     assert!(stage.peer.got.lock().is_empty());
     assert!(stage.now_ms() > BEGIN_MS);
 }
+
+/// The room left to itself, on the machine's clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn left_to_itself_it_evaluates_tells_and_reloads() {
+    #[allow(clippy::disallowed_methods)] // this test is about real time
+    fn wall_ms() -> i64 {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
+    }
+    let stage = Stage::new().await;
+    stage.write("rules.yml", "groups:\n- name: g\n  interval: 200ms\n  rules:\n  - alert: Hot\n    expr: t > 30\n");
+    stage.now.store(wall_ms(), std::sync::atomic::Ordering::SeqCst);
+    let folder = stage.folder.path().join("alerting");
+    let settings = stage.settings(CONFIG);
+    let clock: alerting::Clock = std::sync::Arc::new(wall_ms);
+    let (store, querier) = (stage.store.clone(), stage.querier.clone());
+    let alerting = alerting::Alerting::start(settings, store, querier, "0", folder, clock).await.unwrap();
+    let runner = alerting.clone();
+    let task = tokio::spawn(async move { runner.run().await });
+    stage.now.store(wall_ms(), std::sync::atomic::Ordering::SeqCst);
+    let appended_ms = stage.now_ms();
+    stage.samples(&[("t{instance=\"x\"}", 31.0)]).await;
+    stage.eventually("the webhook", async || (!stage.peer.got.lock().is_empty()).then_some(())).await;
+    println!("sample to webhook: {} ms", wall_ms() - appended_ms);
+    let id = alerting.alerts("firing", 1).await.unwrap()[0]["id"].as_str().unwrap().to_string();
+    stage
+        .eventually("the evidence", async || {
+            let alert = alerting.alert(&id).await.unwrap()?;
+            alert["evidence"]["collected_at_ms"].as_i64()
+        })
+        .await;
+    let evidence = stage.sql("SELECT ts FROM alert_events WHERE event = 'evidence'").await;
+    let fired = stage.sql("SELECT ts FROM alert_events WHERE event = 'firing'").await;
+    let took_ms = evidence[0]["ts"].as_i64().unwrap() - fired[0]["ts"].as_i64().unwrap();
+    assert!(took_ms <= 2_000, "evidence after {took_ms} ms");
+    stage.write("rules.yml", "groups: []\n");
+    alerting.reload(stage.settings(CONFIG)).await.unwrap();
+    stage.eventually("the end", async || (stage.peer.story().len() >= 2).then_some(())).await;
+    assert_eq!(stage.peer.story(), ["first notification:1/0", "all alerts resolved:0/1"]);
+    task.abort();
+}
