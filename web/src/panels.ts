@@ -83,7 +83,7 @@ export const POSTGRESQL: readonly PanelSpec[] = [
     key: "locks",
     title: ["Locks by mode", "按模式的锁"],
     unit: "count",
-    asks: [ask("{mode}", "sum by (mode) (pg_locks_count{$i}) > 0")],
+    asks: [ask("{mode}", "sum by (mode) (pg_locks_count{$i})")],
   },
   {
     key: "waits",

@@ -20,7 +20,9 @@ async function linesOf(ask: Ask, fill: (query: string) => string, one: (query: s
   for (const query of ask.queries) {
     const lines = await one(fill(query));
     if (lines.some((l) => l.values.some((v) => v !== null))) {
-      return lines.map((l) => ({ name: lineName(ask.name, l.labels), values: l.values, ...(ask.limit ? { limit: true } : {}) }));
+      const moving = lines.filter((l) => l.values.some((v) => v !== null && v !== 0));
+      // Of many lines only those that ever leave zero are worth their colour.
+      return (moving.length > 0 ? moving : lines).map((l) => ({ name: lineName(ask.name, l.labels), values: l.values, ...(ask.limit ? { limit: true } : {}) }));
     }
   }
   return [];
