@@ -188,7 +188,8 @@ fn literals_to_marks(pieces: &[Piece]) -> Vec<Piece> {
         let value_word = piece.role == Role::Word && matches!(piece.text.as_str(), "null" | "true" | "false");
         let after = |what: &str| out.last().is_some_and(|p: &Piece| p.role == Role::Word && p.is(what));
         let named = out.last().is_some_and(|p| p.is("."));
-        if value_word && !named && !after("is") && !after("not") && !(piece.is("null") && after("set")) {
+        let keeps_its_word = named || after("is") || after("not") || piece.is("null") && after("set");
+        if value_word && !keeps_its_word {
             out.push(Piece { text: "?".into(), role: Role::Literal });
             continue;
         }

@@ -47,7 +47,7 @@ fn postgres(reading: &Reading) -> Vec<(PathBuf, LogFormat)> {
     let prefix = row.string("prefix");
     if row.truth("collector") != Some(true) {
         // stderr of the postmaster: the parent of our own backend, if it runs here.
-        let path = row.int("pid").and_then(|pid| parent(pid, "postgres")).and_then(|pid| stderr_of(pid));
+        let path = row.int("pid").and_then(|pid| parent(pid, "postgres")).and_then(stderr_of);
         return path.into_iter().map(|p| (p, LogFormat::Stderr(prefix.clone()))).collect();
     }
     let (Some(directory), Some(filename)) = (row.text("directory"), row.text("filename")) else { return Vec::new() };

@@ -105,9 +105,7 @@ fn take_row(
     if group.every_column {
         for (column, cell) in row.cells() {
             let lower = column.to_ascii_lowercase();
-            if group.labels.iter().any(|l| *l == lower)
-                || group.metrics.iter().any(|m| m.column.eq_ignore_ascii_case(column))
-            {
+            if group.labels.contains(&lower) || group.metrics.iter().any(|m| m.column.eq_ignore_ascii_case(column)) {
                 continue;
             }
             if let Some(value) = cell.and_then(super::reading::number) {
@@ -140,7 +138,7 @@ fn take_pair(
         return base.push(out, &fold.metric, [(fold.label.as_str(), rest)], now_ms, value);
     }
     let metric = metric_word(&format!("{}_{name}", group.prefix));
-    let kind = if pairs.counters.iter().any(|c| *c == name) { "counter" } else { "unknown" };
+    let kind = if pairs.counters.contains(&name) { "counter" } else { "unknown" };
     family(out, families, &metric, kind, "", "");
     base.push(out, &metric, [], now_ms, value);
 }

@@ -62,10 +62,13 @@ pub struct Change {
     pub table: Option<String>,
 }
 
+/// Names with their values, and when all of them were told last, milliseconds.
+type Known = (BTreeMap<Name, Option<String>>, i64);
+
 /// What was there at the last reading.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    listings: BTreeMap<(&'static str, Option<String>), (BTreeMap<Name, Option<String>>, i64)>,
+    listings: BTreeMap<(&'static str, Option<String>), Known>,
 }
 
 impl Inventory {

@@ -286,6 +286,9 @@ pub struct Load {
     pub quality: Vec<&'static str>,
 }
 
+/// Database, user, fingerprint, top level.
+type LoadKey = (Option<Arc<str>>, Option<Arc<str>>, Arc<str>, bool);
+
 impl Load {
     /// Executions.
     pub fn calls(&self) -> f64 {
@@ -300,7 +303,7 @@ impl Load {
 
 /// Adds deltas up by fingerprint. Those whose text is not known, and those `ours` says are our own, are left out.
 pub fn loads(deltas: &[Delta], texts: &Texts, ours: impl Fn(&Fingerprint) -> bool) -> Vec<Load> {
-    let mut sums: BTreeMap<(Option<Arc<str>>, Option<Arc<str>>, Arc<str>, bool), Load> = BTreeMap::new();
+    let mut sums: BTreeMap<LoadKey, Load> = BTreeMap::new();
     for delta in deltas {
         let (fingerprint, truncated) = match &delta.key.native_id {
             None => (Arc::from(OTHER_FINGERPRINT), false),
