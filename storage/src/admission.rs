@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn labels_over_a_limit_are_refused() {
         let limits = Limits { labels_per_series_max: 2, label_value_bytes_max: 4, ..Limits::default() };
-        let check = |pairs: &[(&str, &str)]| check_labels(Labels::from_pairs(pairs.iter().copied()).as_bytes(), &limits);
+        let check =
+            |pairs: &[(&str, &str)]| check_labels(Labels::from_pairs(pairs.iter().copied()).as_bytes(), &limits);
         assert!(check(&[("__name__", "up"), ("a", "1234")]).is_ok());
         assert_eq!(check(&[("__name__", "up"), ("a", "12345")]), Err(Refusal::BadLabels));
         assert_eq!(check(&[("__name__", "up"), ("a", "1"), ("b", "1")]), Err(Refusal::BadLabels));

@@ -34,9 +34,9 @@ pub(crate) fn choose(bytes: &[u64], is_over: bool, part_bytes_max: u64) -> Optio
             }
             // most parts removed for the bytes rewritten: compare sum / (parts - 1) without dividing
             let gain = (end - start - 1) as u64;
-            let is_better = best.as_ref().is_none_or(|(s, r)| {
-                u128::from(sum) * ((r.len() - 1) as u128) < u128::from(*s) * u128::from(gain)
-            });
+            let is_better = best
+                .as_ref()
+                .is_none_or(|(s, r)| u128::from(sum) * ((r.len() - 1) as u128) < u128::from(*s) * u128::from(gain));
             if is_better {
                 best = Some((sum, start..end));
             }

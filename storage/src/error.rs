@@ -22,7 +22,9 @@ pub enum OpenError {
         path: String,
     },
     /// Promised data is damaged; the operator may repair, restore, or set `on_damage: skip`.
-    #[error("{file} is damaged at offset {offset}: {what}; restore it, or start with on_damage: skip to lose what is damaged")]
+    #[error(
+        "{file} is damaged at offset {offset}: {what}; restore it, or start with on_damage: skip to lose what is damaged"
+    )]
     Damaged {
         /// Which file.
         file: String,

@@ -174,7 +174,11 @@ impl Tenant {
 
     /// Puts replayed samples into the head, their logged ids translated by `known`; the answer is how many rows had an
     /// id that no definition explains.
-    pub(crate) fn replay_samples(&mut self, samples: &record::SamplesRecord, known: &mut HashMap<u32, SeriesId>) -> usize {
+    pub(crate) fn replay_samples(
+        &mut self,
+        samples: &record::SamplesRecord,
+        known: &mut HashMap<u32, SeriesId>,
+    ) -> usize {
         let mut writer = self.metrics.writer();
         for (id, labels) in &samples.definitions {
             let head_id = writer.resolve(labels.as_bytes()).unwrap_or_else(|| writer.create(labels.clone()));

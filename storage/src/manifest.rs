@@ -145,7 +145,8 @@ impl ManifestHome {
             }
             ManifestHome::Object { objects } => {
                 let put = objects.put(&path::Path::from(NAME), bytes.into()).await;
-                put.map(|_| ()).map_err(|source| MaintainError::ObjectStore { what: "replacing the manifest".into(), source })
+                put.map(|_| ())
+                    .map_err(|source| MaintainError::ObjectStore { what: "replacing the manifest".into(), source })
             }
         }
     }
@@ -170,7 +171,8 @@ mod tests {
             level: 1,
             path: "v1/0/logs/2026-11-22/0000000000000007.parquet".into(),
         };
-        let source = SourceEntry { collector: "db1".into(), epoch: 3, seen_ms: 1, sequences: BTreeMap::from([(1, 9), (7, 4)]) };
+        let source =
+            SourceEntry { collector: "db1".into(), epoch: 3, seen_ms: 1, sequences: BTreeMap::from([(1, 9), (7, 4)]) };
         let family = FamilyEntry { kind: "gauge".into(), help: "Whether it answers.".into(), unit: String::new() };
         let families = BTreeMap::from([("0".into(), BTreeMap::from([("up".into(), family)]))]);
         Manifest { revision: 2, log_segment: 5, next_part: 8, sources: vec![source], families, parts: vec![part] }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use object_store::{ObjectStore, ObjectStoreExt, aws::AmazonS3Builder, local::LocalFileSystem, path, prefix::PrefixStore};
+use object_store::{
+    ObjectStore, ObjectStoreExt, aws::AmazonS3Builder, local::LocalFileSystem, path, prefix::PrefixStore,
+};
 use proto::Table;
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +84,8 @@ impl PartStore {
         match config {
             ObjectStoreConfig::Local => {
                 let root = dir.join("parts");
-                disk.create_dir(&root).map_err(|source| OpenError::Io { what: format!("creating {}", root.display()), source })?;
+                disk.create_dir(&root)
+                    .map_err(|source| OpenError::Io { what: format!("creating {}", root.display()), source })?;
                 let objects = Arc::new(LocalFileSystem::new_with_prefix(&root).map_err(failed)?);
                 Ok(PartStore { objects, local: Some((root, disk)), cache })
             }
@@ -93,7 +96,8 @@ impl PartStore {
                     builder = builder.with_endpoint(&s3.endpoint).with_allow_http(s3.endpoint.starts_with("http://"));
                 }
                 if !s3.access_key_id.is_empty() {
-                    builder = builder.with_access_key_id(&s3.access_key_id).with_secret_access_key(&s3.secret_access_key);
+                    builder =
+                        builder.with_access_key_id(&s3.access_key_id).with_secret_access_key(&s3.secret_access_key);
                 }
                 let bucket = builder.build().map_err(failed)?;
                 let objects = Arc::new(PrefixStore::new(bucket, s3.prefix.as_str()));

@@ -13,7 +13,11 @@ use crate::{
     disk::{DirLock, Disk},
     events::to_batch,
     head::Tenant,
-    log::{Log, Position, record::{Record, RecordRows}, replay},
+    log::{
+        Log, Position,
+        record::{Record, RecordRows},
+        replay,
+    },
     manifest::{Manifest, ManifestHome, NAME},
     metrics::SeriesId,
     part::PartStore,
@@ -43,7 +47,8 @@ impl Store {
         let dir = config.data_dir.clone();
         let log_dir = dir.join("log");
         for dir in [&dir, &log_dir] {
-            disk.create_dir(dir).map_err(|source| OpenError::Io { what: format!("creating {}", dir.display()), source })?;
+            disk.create_dir(dir)
+                .map_err(|source| OpenError::Io { what: format!("creating {}", dir.display()), source })?;
         }
         disk.sync_dir(&dir).map_err(|source| OpenError::Io { what: format!("syncing {}", dir.display()), source })?;
         let home = match parts.is_local() {
@@ -85,7 +90,8 @@ impl Store {
             );
         }
         remove_strays(&parts, &manifest).await?;
-        let log = Log::start(disk, &log_dir, &replayed, config.segment_bytes, config.fsync_interval_ms).map_err(failed)?;
+        let log =
+            Log::start(disk, &log_dir, &replayed, config.segment_bytes, config.fsync_interval_ms).map_err(failed)?;
         Ok(Store::of(config, parts, home, log, state, lock))
     }
 }
@@ -99,10 +105,9 @@ async fn create(home: &ManifestHome, parts: &PartStore) -> Result<Manifest, Open
         return Err(OpenError::Damaged { file: NAME.into(), offset: 0, what });
     }
     let manifest = Manifest { revision: 1, log_segment: 1, next_part: 1, ..Manifest::default() };
-    home.save(&manifest).await.map_err(|e| OpenError::Io {
-        what: "creating the manifest".into(),
-        source: std::io::Error::other(e),
-    })?;
+    home.save(&manifest)
+        .await
+        .map_err(|e| OpenError::Io { what: "creating the manifest".into(), source: std::io::Error::other(e) })?;
     Ok(manifest)
 }
 

@@ -61,7 +61,13 @@ impl Snapshot {
         events: Vec<(Table, Arc<EventHead>)>,
         families: Arc<std::collections::BTreeMap<String, FamilyEntry>>,
     ) -> Snapshot {
-        let events = events.into_iter().map(|(table, head)| { let rows = head.rows(); (table, head, rows) }).collect();
+        let events = events
+            .into_iter()
+            .map(|(table, head)| {
+                let rows = head.rows();
+                (table, head, rows)
+            })
+            .collect();
         Snapshot(Arc::new(Inner { tenant: tenant.to_owned(), objects, parts, epochs, events, families }))
     }
 
@@ -146,7 +152,8 @@ impl Snapshot {
                 && part.entry.table == table.name()
                 && scan.overlaps(part.entry.min_ts_ms, part.entry.max_ts_ms)
         };
-        let open = |part: &Arc<Part>| scan.clone().part(self.0.objects.clone(), part.entry.path.clone(), part.entry.bytes);
+        let open =
+            |part: &Arc<Part>| scan.clone().part(self.0.objects.clone(), part.entry.path.clone(), part.entry.bytes);
         let parts: Vec<_> = self.0.parts.iter().filter(wanted).map(open).collect();
         let parts = futures::stream::iter(parts).flatten_unordered(SCAN_PARTS_AT_ONCE);
         Ok(self.pinning(futures::stream::iter(recent).chain(parts).boxed()))

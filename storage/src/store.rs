@@ -7,8 +7,8 @@ use proto::{Class, Events, refusal::Refusal};
 use tokio::sync::broadcast;
 
 use crate::{
-    Append, AppendError, FlushReport, MaintainError, MaintainReport, OpenError, Outcome, PendingAppend, Rows, SampleRows,
-    Snapshot, StoreConfig, StoreStats,
+    Append, AppendError, FlushReport, MaintainError, MaintainReport, OpenError, Outcome, PendingAppend, Rows,
+    SampleRows, Snapshot, StoreConfig, StoreStats,
     admission::{Refused, Window, check_shape},
     disk::{DirLock, Disk, Files},
     events::to_batch,

@@ -12,8 +12,7 @@ use bytes::Bytes;
 use proto::Table;
 
 use crate::{
-    FlushReason, FlushReport, MaintainError, MaintainReport, StoreConfig,
-    compact,
+    FlushReason, FlushReport, MaintainError, MaintainReport, StoreConfig, compact,
     config::DAY_MS,
     events::{merge, write},
     head::{Sealed, SealedTenant},
@@ -146,12 +145,17 @@ impl Inner {
     }
 
     /// Saves a manifest, then makes it the present one, together with what `also` changes.
-    async fn commit(&self, mut manifest: Manifest, also: impl FnOnce(&mut crate::store::State)) -> Result<(), MaintainError> {
+    async fn commit(
+        &self,
+        mut manifest: Manifest,
+        also: impl FnOnce(&mut crate::store::State),
+    ) -> Result<(), MaintainError> {
         manifest.revision += 1;
         self.home.save(&manifest).await?;
         let mut state = self.state.lock();
         let mut held: BTreeMap<u64, Arc<Part>> = state.parts.iter().map(|p| (p.entry.id, p.clone())).collect();
-        let parts = manifest.parts.iter().map(|entry| held.remove(&entry.id).unwrap_or_else(|| self.parts.part(entry.clone())));
+        let parts =
+            manifest.parts.iter().map(|entry| held.remove(&entry.id).unwrap_or_else(|| self.parts.part(entry.clone())));
         state.parts = Arc::new(parts.collect());
         state.obsolete.extend(held.into_values());
         state.manifest = Arc::new(manifest);
@@ -212,7 +216,12 @@ impl Inner {
         })
     }
 
-    async fn merge_events(&self, table: Table, inputs: &[Arc<Part>], entry: PartEntry) -> Result<PartEntry, MaintainError> {
+    async fn merge_events(
+        &self,
+        table: Table,
+        inputs: &[Arc<Part>],
+        entry: PartEntry,
+    ) -> Result<PartEntry, MaintainError> {
         let files: Vec<_> =
             inputs.iter().map(|p| merge::Input { path: p.entry.path.clone(), bytes: p.entry.bytes }).collect();
         let (objects, day) = (self.parts.objects.clone(), entry.day);
@@ -280,7 +289,14 @@ fn encode_error(table: &'static str, what: impl ToString) -> MaintainError {
 }
 
 /// An entry with a new id; `sequence` is the id too unless it is inherited.
-fn new_entry(manifest: &mut Manifest, tenant: &str, table: &str, day: i64, level: u32, sequence: Option<u64>) -> PartEntry {
+fn new_entry(
+    manifest: &mut Manifest,
+    tenant: &str,
+    table: &str,
+    day: i64,
+    level: u32,
+    sequence: Option<u64>,
+) -> PartEntry {
     let id = manifest.next_part;
     manifest.next_part += 1;
     PartEntry {
@@ -334,7 +350,8 @@ mod tests {
 
     #[test]
     fn a_flush_is_due_for_a_reason() {
-        let config = StoreConfig { head_bytes_max: 100, flush_log_bytes: 1000, flush_age_ms: 10, ..StoreConfig::default() };
+        let config =
+            StoreConfig { head_bytes_max: 100, flush_log_bytes: 1000, flush_age_ms: 10, ..StoreConfig::default() };
         let due = |head, log, oldest, failed| flush_due(&config, head, log, oldest, failed, 100);
         assert_eq!(due(0, 0, None, false), None);
         assert_eq!(due(49, 999, Some(91), false), None);

@@ -172,7 +172,12 @@ async fn ingest(store: &Store, capture: &Capture, scrapes: std::ops::Range<usize
         };
         let origin = Origin { collector: "capture", epoch: 1, class: Class::Samples, sequence: index as u64 + 1 };
         let now_ms = scrape.timestamps_ms.last().copied().unwrap_or(0);
-        pending.push(store.append(Append { tenant: "0", origin: Some(origin), rows: Rows::Samples(samples), now_ms })?);
+        pending.push(store.append(Append {
+            tenant: "0",
+            origin: Some(origin),
+            rows: Rows::Samples(samples),
+            now_ms,
+        })?);
         if pending.len() == IN_FLIGHT_MAX {
             rows += settle(&mut pending).await?;
         }
@@ -199,7 +204,13 @@ async fn verify(store: &Store, capture: &Capture) -> Result<()> {
     ensure!(found.len() == expected.len(), "{} series of {}", found.len(), expected.len());
     for series in found {
         let of = expected.get(&series.labels).with_context(|| format!("unexpected {}", series.labels))?;
-        ensure!(series.timestamps_ms.len() == of.len(), "{}: {} samples of {}", series.labels, series.values.len(), of.len());
+        ensure!(
+            series.timestamps_ms.len() == of.len(),
+            "{}: {} samples of {}",
+            series.labels,
+            series.values.len(),
+            of.len()
+        );
         for (ts, value) in series.timestamps_ms.iter().zip(&series.values) {
             ensure!(of.get(ts) == Some(&value.to_bits()), "{} at {ts}: {value}", series.labels);
         }
@@ -217,10 +228,16 @@ fn empty(dir: &Path) -> Result<StoreConfig> {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let dir = arguments.dir.unwrap_or_else(|| std::env::temp_dir().join(format!("tidewatch-capture-{}", std::process::id())));
+    let dir =
+        arguments.dir.unwrap_or_else(|| std::env::temp_dir().join(format!("tidewatch-capture-{}", std::process::id())));
     let capture = read(&arguments.capture)?.repeated(arguments.repeat);
     let millions = capture.samples as f64 / 1e6;
-    println!("capture                    {} series, {} samples, {} appends", capture.labels.len(), capture.samples, capture.scrapes.len());
+    println!(
+        "capture                    {} series, {} samples, {} appends",
+        capture.labels.len(),
+        capture.samples,
+        capture.scrapes.len()
+    );
     let rss_before = memory_mib("VmRSS:")?;
 
     println!("\nfirst pass: all of it into the log and the head, killed, replayed, one flush");
@@ -231,19 +248,38 @@ async fn main() -> Result<()> {
     ensure!(rows == capture.samples, "{rows} rows acknowledged of {}", capture.samples);
     let (wall, ingest_cpu) = span.end()?;
     let stats = store.stats();
-    println!("  append, durable          {:.3} CPU-s/M samples, {:.2} s wall, {} syncs", ingest_cpu / millions, wall.as_secs_f64(), stats.log_syncs);
+    println!(
+        "  append, durable          {:.3} CPU-s/M samples, {:.2} s wall, {} syncs",
+        ingest_cpu / millions,
+        wall.as_secs_f64(),
+        stats.log_syncs
+    );
     println!("  log                      {:.2} B/sample", stats.log_bytes as f64 / capture.samples as f64);
-    println!("  head                     {:.2} B/sample, {} series", stats.head_bytes as f64 / capture.samples as f64, stats.head_series);
+    println!(
+        "  head                     {:.2} B/sample, {} series",
+        stats.head_bytes as f64 / capture.samples as f64,
+        stats.head_series
+    );
     println!("  RSS over the capture's   {:.0} MiB", memory_mib("VmRSS:")? - rss_before);
     drop(store);
     let span = Span::begin()?;
     let store = Store::open(config.clone(), capture.last_ms).await?;
     let (wall, cpu) = span.end()?;
-    println!("  replay after a kill      {:.3} s, {:.3} CPU-s/M samples, {} records", wall.as_secs_f64(), cpu / millions, store.stats().replayed_records);
+    println!(
+        "  replay after a kill      {:.3} s, {:.3} CPU-s/M samples, {} records",
+        wall.as_secs_f64(),
+        cpu / millions,
+        store.stats().replayed_records
+    );
     let span = Span::begin()?;
     let flushed = store.flush(capture.last_ms).await?;
     let (wall, flush_cpu) = span.end()?;
-    println!("  flush                    {:.3} s, {:.3} CPU-s/M samples, {} parts", wall.as_secs_f64(), flush_cpu / millions, flushed.parts);
+    println!(
+        "  flush                    {:.3} s, {:.3} CPU-s/M samples, {} parts",
+        wall.as_secs_f64(),
+        flush_cpu / millions,
+        flushed.parts
+    );
     println!("  parts                    {:.4} B/sample", flushed.bytes as f64 / capture.samples as f64);
     println!("  append + flush           {:.3} CPU-s/M samples", (ingest_cpu + flush_cpu) / millions);
     let span = Span::begin()?;
@@ -270,10 +306,21 @@ async fn main() -> Result<()> {
     let whole = directory_bytes(&dir.join("parts"))?;
     let all = directory_bytes(&dir)?;
     println!("  append, flush, compact   {:.3} CPU-s/M samples, {:.2} s wall", cpu / millions, wall.as_secs_f64());
-    println!("  parts before             {} of {:.4} B/sample", before.parts, before.bytes as f64 / capture.samples as f64);
-    println!("  parts after              {} of {:.4} B/sample", after.parts, after.bytes as f64 / capture.samples as f64);
+    println!(
+        "  parts before             {} of {:.4} B/sample",
+        before.parts,
+        before.bytes as f64 / capture.samples as f64
+    );
+    println!(
+        "  parts after              {} of {:.4} B/sample",
+        after.parts,
+        after.bytes as f64 / capture.samples as f64
+    );
     let per_sample = whole as f64 / capture.samples as f64;
-    println!("  files of parts           {per_sample:.4} B/sample = {:.2} x VictoriaMetrics ({PEER_BYTES_PER_SAMPLE})", per_sample / PEER_BYTES_PER_SAMPLE);
+    println!(
+        "  files of parts           {per_sample:.4} B/sample = {:.2} x VictoriaMetrics ({PEER_BYTES_PER_SAMPLE})",
+        per_sample / PEER_BYTES_PER_SAMPLE
+    );
     println!("  whole directory          {:.4} B/sample", all as f64 / capture.samples as f64);
     println!("  RSS at most              {:.0} MiB", memory_mib("VmHWM:")?);
     std::fs::remove_dir_all(&dir)?;

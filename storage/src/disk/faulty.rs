@@ -109,7 +109,8 @@ impl FaultyDisk {
             let chosen = if random.bool() { now } else { durable };
             let Some(file) = (if now == durable { now } else { chosen }) else { continue };
             let old = state.synced.get(&file).cloned().unwrap_or_default();
-            let new = state.names.iter().find(|(p, f)| **f == file && present.contains(*p)).map(|(p, _)| std::fs::read(p));
+            let new =
+                state.names.iter().find(|(p, f)| **f == file && present.contains(*p)).map(|(p, _)| std::fs::read(p));
             let bytes = match new {
                 Some(new) => mix(&old, &new?, random),
                 None => old,
@@ -200,7 +201,12 @@ impl Disk for FaultyDisk {
             state.names.remove(path);
             state.file(path)
         };
-        Ok(Box::new(FaultyFile { disk: self.clone(), file, path: path.to_owned(), inner: Files.create(path, room_bytes)? }))
+        Ok(Box::new(FaultyFile {
+            disk: self.clone(),
+            file,
+            path: path.to_owned(),
+            inner: Files.create(path, room_bytes)?,
+        }))
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {

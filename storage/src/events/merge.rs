@@ -36,7 +36,12 @@ struct Source {
 
 /// Merges inputs, given in the order of their sequence: rows of equal (instance, ts) keep that order. The result is one
 /// file in memory, so the caller bounds what the inputs have together.
-pub(crate) async fn merge(store: Arc<dyn ObjectStore>, table: Table, day: i64, inputs: &[Input]) -> Result<EncodedEvents, ReadError> {
+pub(crate) async fn merge(
+    store: Arc<dyn ObjectStore>,
+    table: Table,
+    day: i64,
+    inputs: &[Input],
+) -> Result<EncodedEvents, ReadError> {
     let fail = |e: &dyn std::fmt::Display| damaged(table.name(), e);
     let properties = properties(table).map_err(|e| fail(&e))?;
     let mut writer = ArrowWriter::try_new(Vec::new(), event_schema(table), Some(properties)).map_err(|e| fail(&e))?;

@@ -72,16 +72,23 @@ impl Scan {
             return Ok(None);
         }
         let arrow = |e| damaged(self.table.name(), e);
-        let batch = if rows == batch.num_rows() { batch.clone() } else { filter_record_batch(batch, &keep).map_err(arrow)? };
+        let batch =
+            if rows == batch.num_rows() { batch.clone() } else { filter_record_batch(batch, &keep).map_err(arrow)? };
         let projected = batch.project(&self.columns).map_err(arrow)?;
         Ok(Some(projected.with_schema(self.schema.clone()).map_err(arrow)?))
     }
 
     /// The rows of a part that are asked for. Nothing is read before the stream is polled.
-    pub(crate) fn part(self, store: Arc<dyn ObjectStore>, path: String, bytes: u64) -> BoxStream<'static, Result<RecordBatch, ReadError>> {
+    pub(crate) fn part(
+        self,
+        store: Arc<dyn ObjectStore>,
+        path: String,
+        bytes: u64,
+    ) -> BoxStream<'static, Result<RecordBatch, ReadError>> {
         let opening = async move {
             let wanted = self.columns.clone();
-            let batches = open(store, &path, bytes, self.table, Some(&wanted), |group| self.group_may_match(group)).await?;
+            let batches =
+                open(store, &path, bytes, self.table, Some(&wanted), |group| self.group_may_match(group)).await?;
             Ok(batches.try_filter_map(move |batch| futures::future::ready(self.apply(&batch))))
         };
         futures::stream::once(opening).try_flatten().boxed()
@@ -144,7 +151,8 @@ pub(crate) async fn open(
     if !columns.starts_with(&[0, 1]) {
         return Err(damaged(path, "instance or ts is missing"));
     }
-    let groups = (0..builder.metadata().num_row_groups()).filter(|g| choose(builder.metadata().row_group(*g))).collect();
+    let groups =
+        (0..builder.metadata().num_row_groups()).filter(|g| choose(builder.metadata().row_group(*g))).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
     let stream = builder
         .with_row_groups(groups)

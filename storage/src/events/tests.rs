@@ -81,11 +81,10 @@ async fn parts_are_sorted_split_by_day_and_merge_in_order() {
     let store = Arc::new(InMemory::new());
     let first = rows(Table::StatementStats, &[("b", 5), ("a", 9), ("a", 5), ("b", DAY_MS + 1), ("a", -1)]);
     let parts = write_parts(Table::StatementStats, &[first]).unwrap();
-    assert_eq!(parts.iter().map(|p| (p.day, p.rows, p.min_ts_ms, p.max_ts_ms)).collect::<Vec<_>>(), [
-        (-1, 1, -1, -1),
-        (0, 3, 5, 9),
-        (1, 1, DAY_MS + 1, DAY_MS + 1)
-    ]);
+    assert_eq!(
+        parts.iter().map(|p| (p.day, p.rows, p.min_ts_ms, p.max_ts_ms)).collect::<Vec<_>>(),
+        [(-1, 1, -1, -1), (0, 3, 5, 9), (1, 1, DAY_MS + 1, DAY_MS + 1)]
+    );
     let second = rows(Table::StatementStats, &[("a", 5), ("c", 1), ("a", 1)]);
     let second = write_parts(Table::StatementStats, &[second]).unwrap();
     let inputs = [put(&store, "1", &parts[1].bytes).await, put(&store, "2", &second[0].bytes).await];

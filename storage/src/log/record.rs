@@ -251,7 +251,12 @@ fn take_values(cursor: &mut Cursor<'_>, rows: usize) -> Result<Vec<f64>, Malform
 }
 
 /// An events record's payload; only the rows of `keep` (all, if `None`).
-pub(crate) fn encode_events(tenant: &str, origin: Option<&Origin<'_>>, events: &Events, keep: Option<&[u32]>) -> Vec<u8> {
+pub(crate) fn encode_events(
+    tenant: &str,
+    origin: Option<&Origin<'_>>,
+    events: &Events,
+    keep: Option<&[u32]>,
+) -> Vec<u8> {
     let mut out = Vec::new();
     put_head(&mut out, tenant, origin);
     let rows: Vec<u32> = keep.map_or_else(|| (0..events.rows() as u32).collect(), <[u32]>::to_vec);
@@ -263,14 +268,24 @@ pub(crate) fn encode_events(tenant: &str, origin: Option<&Origin<'_>>, events: &
         match cells {
             Cells::Ints(v) => {
                 let mut last = 0i64;
-                put_column(&mut block, &rows, |r| v[r].as_ref(), |out, n: &i64| {
-                    put_varint(out, zigzag(n.wrapping_sub(last)));
-                    last = *n;
-                });
+                put_column(
+                    &mut block,
+                    &rows,
+                    |r| v[r].as_ref(),
+                    |out, n: &i64| {
+                        put_varint(out, zigzag(n.wrapping_sub(last)));
+                        last = *n;
+                    },
+                );
             }
-            Cells::Floats(v) => put_column(&mut block, &rows, |r| v[r].as_ref(), |out, x: &f64| {
-                out.extend_from_slice(&x.to_bits().to_le_bytes());
-            }),
+            Cells::Floats(v) => put_column(
+                &mut block,
+                &rows,
+                |r| v[r].as_ref(),
+                |out, x: &f64| {
+                    out.extend_from_slice(&x.to_bits().to_le_bytes());
+                },
+            ),
             Cells::Texts(v) => {
                 put_column(&mut block, &rows, |r| v[r].as_deref(), |out, s: &str| put_bytes(out, s.as_bytes()));
             }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use proto::{Class, Events, EventsBuilder, Labels, Table, Value, samples::Family};
 use proptest::prelude::*;
+use proto::{Class, Events, EventsBuilder, Labels, Table, Value, samples::Family};
 
 use super::{
     Log, Position, Replayed,
@@ -192,7 +192,9 @@ fn every_damaged_byte_is_said_or_cut() {
         damaged[at] ^= 0x41;
         std::fs::write(&path, &damaged).unwrap();
         match read(dir.path(), OnDamage::Stop) {
-            Err(OpenError::Damaged { offset, .. }) => assert!(offset as usize <= at && at < proven, "{offset} for {at}"),
+            Err(OpenError::Damaged { offset, .. }) => {
+                assert!(offset as usize <= at && at < proven, "{offset} for {at}")
+            }
             Err(OpenError::Version { .. }) => panic!("a damaged header is no version"),
             Err(e) => panic!("{e}"),
             Ok((records, _)) => {

@@ -3,13 +3,16 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use arrow::{array::{AsArray, RecordBatch}, datatypes::Int64Type};
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::Int64Type,
+};
 use futures::TryStreamExt;
 use proto::{Class, EventsBuilder, Labels, Table, Value, refusal::Refusal, samples::Family};
 
 use crate::{
-    Append, AppendError, EventQuery, Keep, Limits, Matcher, MatchOp, OpenError, Origin, Outcome, Retention, Rows, SampleRows, SeriesQuery,
-    Store, StoreConfig, events::write::timestamps,
+    Append, AppendError, EventQuery, Keep, Limits, MatchOp, Matcher, OpenError, Origin, Outcome, Retention, Rows,
+    SampleRows, SeriesQuery, Store, StoreConfig, events::write::timestamps,
 };
 
 mod cases;
@@ -21,12 +24,7 @@ pub(super) const DAY_MS: i64 = 86_400_000;
 pub(super) const T0: i64 = 1_795_305_600_000;
 
 pub(super) fn config(dir: &Path) -> StoreConfig {
-    StoreConfig {
-        segment_bytes: 8 << 10,
-        flush_log_bytes: 64 << 10,
-        fsync_interval_ms: 0,
-        ..StoreConfig::at(dir)
-    }
+    StoreConfig { segment_bytes: 8 << 10, flush_log_bytes: 64 << 10, fsync_interval_ms: 0, ..StoreConfig::at(dir) }
 }
 
 /// A directory in memory where there is one: the tests sync thousands of times.
@@ -117,7 +115,8 @@ pub(super) async fn all_logs(store: &Store, tenant: &str) -> Vec<(String, i64, i
     let stream = store.snapshot(tenant).scan(Table::Logs, &query).await.unwrap();
     let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
     let of = |b: &RecordBatch| {
-        let (instances, pids) = (b.column(0).as_string::<i32>().clone(), b.column(2).as_primitive::<Int64Type>().clone());
+        let (instances, pids) =
+            (b.column(0).as_string::<i32>().clone(), b.column(2).as_primitive::<Int64Type>().clone());
         let rows = timestamps(b).iter().enumerate();
         rows.map(|(i, ts)| (instances.value(i).to_owned(), *ts, pids.value(i))).collect::<Vec<_>>()
     };

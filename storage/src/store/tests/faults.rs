@@ -26,13 +26,28 @@ async fn open(dir: &Path, disk: &FaultyDisk) -> Result<Store, OpenError> {
 fn script() -> Vec<Result<Sent, u32>> {
     let sent = |n: u64| {
         let rows = match n % 2 {
-            0 => SentRows::Samples((0..40).map(|i| (i % 7, T0 + n as i64 * 1000 + i64::from(i / 7), n * 100 + u64::from(i))).collect()),
+            0 => SentRows::Samples(
+                (0..40).map(|i| (i % 7, T0 + n as i64 * 1000 + i64::from(i / 7), n * 100 + u64::from(i))).collect(),
+            ),
             _ => SentRows::Logs((0..30).map(|i| (i % 3, T0 + n as i64, i64::from(i) + n as i64 * 100)).collect()),
         };
         Ok(Sent { tenant: "0", collector: "c".into(), sequence: n / 2 + 1, rows })
     };
     vec![
-        sent(0), sent(1), Err(0), sent(2), sent(3), sent(4), Err(0), sent(5), Err(0), sent(6), sent(7), Err(1), sent(8), sent(9),
+        sent(0),
+        sent(1),
+        Err(0),
+        sent(2),
+        sent(3),
+        sent(4),
+        Err(0),
+        sent(5),
+        Err(0),
+        sent(6),
+        sent(7),
+        Err(1),
+        sent(8),
+        sent(9),
     ]
 }
 
