@@ -35,6 +35,12 @@ pub enum Command {
     },
     /// Runs server and collector on this host without config: finds its databases and watches them.
     Up {
+        /// The server's configuration file (YAML), for receivers and limits; none is needed.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Seconds between two readings of statement statistics.
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=3_600))]
+        statements_every: Option<u64>,
         /// What goes over the defaults; data goes to ./tidewatch-data.
         #[command(flatten)]
         ports: Ports,

@@ -1,6 +1,6 @@
 //! `tidewatch`: reads the command line, the clock and the signals; everything else is the library's.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use server::{
@@ -54,7 +54,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             until_told_to_stop().await?;
             server.stop().await;
         }
-        Command::Up { ports } => run_up(ports.into()).await?,
+        Command::Up { config, statements_every, ports } => {
+            let config = config.as_deref().map_or_else(Config::defaults, Config::load)?;
+            run_up(config, statements_every.map(Duration::from_secs), ports.into()).await?;
+        }
         Command::Check { what: Check::Config { file } } => {
             let config = Config::load(&file)?;
             let rules = &config.alerting;
@@ -74,13 +77,18 @@ async fn run(command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run_up(mut overrides: Overrides) -> anyhow::Result<()> {
-    overrides.data_dir.get_or_insert_with(|| up::DATA_DIR_DEFAULT.into());
-    let config = Config::defaults()?.with(overrides);
+async fn run_up(config: Config, statements_every: Option<Duration>, mut overrides: Overrides) -> anyhow::Result<()> {
+    if config.file.is_none() {
+        overrides.data_dir.get_or_insert_with(|| up::DATA_DIR_DEFAULT.into());
+    }
+    let config = config.with(overrides);
     let data_dir = config.store.data_dir.clone();
     let server = serve::start(config, host_name(), now_ms).await?;
     println!("looking for databases on this host …");
-    let found = up::look_around().await;
+    let mut found = up::look_around().await;
+    if let Some(every) = statements_every {
+        found.iter_mut().for_each(|one| one.config.intervals.statements = every);
+    }
     print!("{}", up::describe(&found));
     println!("pages and API: http://{}", server.http);
     println!("collectors of other hosts connect to: http://{}", server.grpc);

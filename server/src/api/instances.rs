@@ -11,6 +11,7 @@ use super::{
     Api,
     reply::{ApiError, ApiResult, Reply, query_error, read_error},
 };
+use crate::self_metrics;
 
 /// An instance is listed if it was seen within this time, milliseconds.
 const SEEN_MS: i64 = 24 * 3_600_000;
@@ -115,6 +116,9 @@ async fn last_samples(api: &Api, metric: &str, now_ms: i64) -> Result<Vec<Series
 
 fn add_up(by_name: &mut BTreeMap<String, Instance>, series: &SeriesSamples, now_ms: i64) {
     let (Some(name), Some(job)) = (series.labels.get("instance"), series.labels.get("job")) else { return };
+    if job == self_metrics::JOB {
+        return; // this server, not what it watches
+    }
     let last = series.timestamps_ms.iter().zip(&series.values).rev().find(|(_, v)| !proto::samples::is_stale(**v));
     let Some((&seen_ms, &value)) = last else { return };
     let instance = by_name.entry(name.to_owned()).or_default();
