@@ -144,6 +144,7 @@ fn word(dialect: Dialect, text: &str) -> String {
         "localtime" | "localtimestamp" | "current_timestamp" => "now".into(),
         "curdate" => "current_date".into(),
         "curtime" => "current_time".into(),
+        "regexp" => "rlike".into(),
         // Units of intervals, as digests write them.
         _ => lower.strip_prefix("sql_tsi_").map_or_else(|| lower.clone(), str::to_owned),
     }
