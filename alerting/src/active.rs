@@ -51,7 +51,7 @@ impl Active {
             ends_at_ms: None,
             value: self.track.value.is_finite().then_some(self.track.value),
             end_reason: None,
-            link: format!("{external_url}/alerts/{}", self.id),
+            link: format!("{external_url}/alert/{}", self.id),
             rule_group: rule_group.into(),
         }
     }

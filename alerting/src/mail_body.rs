@@ -246,7 +246,7 @@ mod tests {
             ends_at_ms: (!firing).then_some(1_090_000),
             value: Some(12.0),
             end_reason: (!firing).then(|| "condition_false".into()),
-            link: "http://t/alerts/a".into(),
+            link: "http://t/alert/a".into(),
             rule_group: String::new(),
         };
         Message {
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(subject(&message(true), Chinese), "[严重 1] LockPileup：12 个会话在等待");
         assert_eq!(subject(&message(false), Chinese), "[已恢复] LockPileup：12 个会话在等待");
         for (firing, language, parts) in [
-            (true, English, ["what to do: kill 7", "value: 12", "http://t/alerts/a"]),
+            (true, English, ["what to do: kill 7", "value: 12", "http://t/alert/a"]),
             (true, Chinese, ["处理建议：kill 7", "数值：12", "12 个会话在等待"]),
             (false, English, ["lasted: 1m 30s", "why it ended: the condition no longer holds", "resolved · critical"]),
             (false, Chinese, ["持续：1m 30s", "恢复原因：触发条件不再成立", "已恢复 · 严重"]),

@@ -227,7 +227,7 @@ impl Strings<'_> {
     }
 
     fn labels(&self, references: &[u32], what: &'static str) -> Result<Labels, BatchError> {
-        if references.len() % 2 != 0 {
+        if !references.len().is_multiple_of(2) {
             return rule(format!("{what} holds half a label"));
         }
         if references.len() / 2 > LABELS_MAX {

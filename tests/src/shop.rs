@@ -72,7 +72,7 @@ pub async fn open_postgres(server: &Postgres, orders: i64) -> anyhow::Result<()>
         "INSERT INTO customers SELECT i, 'customer ' || i, i || '@example.org' FROM generate_series(1, {CUSTOMERS}) i;
          INSERT INTO stock SELECT i, 1000000 FROM generate_series(1, {ARTICLES}) i;
          INSERT INTO orders (customer_id, article_id, amount, note)
-             SELECT 1 + (i * 7919) % {CUSTOMERS}, 1 + i % {ARTICLES}, (i % 9000) / 100.0, 'note of order number ' || i
+             SELECT 1 + (i::bigint * 7919) % {CUSTOMERS}, 1 + i % {ARTICLES}, (i % 9000) / 100.0, 'note of order number ' || i
              FROM generate_series(1, {orders}) i;"
     ))
     .await?;

@@ -82,7 +82,7 @@ fn message() -> Message {
         ends_at_ms: None,
         value: Some(12.0),
         end_reason: None,
-        link: "http://watch:7400/alerts/00ab-1".into(),
+        link: "http://watch:7400/alert/00ab-1".into(),
         rule_group: "g;r.yml".into(),
     };
     Message {
@@ -155,7 +155,7 @@ async fn mail_arrives_by_every_road() {
         assert_eq!(mail["to"], serde_json::json!(["dba@example.org", "oncall@example.org"]));
         assert_eq!((&mail["id"], &mail["key"]), (&"<0011223344556677@example.org>".into(), &"0011223344556677".into()));
         assert!(mail["text"].as_str().unwrap().contains(words), "{mail}");
-        assert!(mail["html"].as_str().unwrap().contains("http://watch:7400/alerts/00ab-1"), "{mail}");
+        assert!(mail["html"].as_str().unwrap().contains("http://watch:7400/alert/00ab-1"), "{mail}");
         assert_eq!(
             (mail["tls"].as_bool(), mail["login"].as_bool()),
             (Some(mode != "none"), Some(mode != "none")),

@@ -34,7 +34,7 @@ async fn from_sample_to_webhook_and_back() {
     assert_eq!(alert["annotations"]["summary"], "a has 31.5");
     assert_eq!(alert["annotations"]["from"], "31.5", "a template sees what an earlier rule of the group recorded");
     assert_eq!(alert["endsAt"], "0001-01-01T00:00:00Z");
-    assert!(alert["generatorURL"].as_str().unwrap().starts_with("http://watch:7400/alerts/"));
+    assert!(alert["generatorURL"].as_str().unwrap().starts_with("http://watch:7400/alert/"));
     let later = got
         .iter()
         .find(|g| g.body["groupLabels"]["alertname"] == "Anything")

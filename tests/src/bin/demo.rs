@@ -27,7 +27,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(240);
 /// Baseline a statement needs before a change can be seen.
 const BASELINE_INTERVALS: f64 = 4.0;
 
-const LOCK_RULE: &str = "LockPileUp";
+const LOCK_RULE: &str = "LockPileup";
 const REGRESSION_RULE: &str = "StatementRegression";
 
 /// How the demo was called.
@@ -152,8 +152,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let postgres_url = format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port());
     let mariadb_url = format!("mysql://root@127.0.0.1:{}/", mariadb.port());
     let environment = [("TIDEWATCH_PG", postgres_url.as_str()), ("TIDEWATCH_MYSQL", mariadb_url.as_str())];
-    let words =
-        ["up", "--data-dir", &data, "--http-listen", &http, "--grpc-listen", &grpc, "--webhook", receiver.url(), "--fast"];
+    let config = folder.path().join("tidewatch.yaml");
+    std::fs::write(&config, webhook_config(receiver.url()))?;
+    let config = config.display().to_string();
+    let words = [
+        "up", "--config", &config, "--statements-every", "10", "--data-dir", &data, "--http-listen", &http, "--grpc-listen", &grpc,
+    ];
     let mut server = Program::start("tidewatch", words, &environment, &folder.path().join("tidewatch.log"))?;
     let api = Api::new(format!("http://{http}"));
     server.ready(api.base()).await?;
@@ -193,6 +197,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     on_postgres.leave().await;
     on_mariadb.leave().await;
     Ok(())
+}
+
+/// The one thing `up` can't guess: whom to tell.
+fn webhook_config(url: &str) -> String {
+    format!(
+        "alerting:\n  receivers:\n    - name: demo\n      webhooks:\n        - url: {url}\n  route:\n    receiver: demo\n    group_by: [alertname, instance]\n"
+    )
 }
 
 /// The usual port if nobody has it, so that the address is the documented one.
