@@ -19,10 +19,12 @@ pub const CONCURRENCY_DEFAULT: usize = 20;
 /// Everything a server needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// HTTP port.
-    pub http: PortConfig,
-    /// Collectors' port.
-    pub grpc: PortConfig,
+    /// Where HTTP answers; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+    /// Where collectors connect; port 0 takes a free one.
+    pub grpc_listen: SocketAddr,
+    /// Certificates of the collectors' port, if it is encrypted.
+    pub grpc_tls: Option<TlsConfig>,
     /// The store, its directory included.
     pub store: StoreConfig,
     /// What one question may cost.
@@ -33,15 +35,6 @@ pub struct Config {
     pub alerting: alerting::Settings,
     /// The file it was read from; `None`: built-in defaults.
     pub file: Option<PathBuf>,
-}
-
-/// A port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortConfig {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Certificates, if it is encrypted.
-    pub tls: Option<TlsConfig>,
 }
 
 /// Certificates of a port, read and found to be PEM.
@@ -122,8 +115,8 @@ impl Config {
 
     /// Puts the command line's wishes over the file's.
     pub fn with(mut self, overrides: Overrides) -> Config {
-        self.http.listen = overrides.http_listen.unwrap_or(self.http.listen);
-        self.grpc.listen = overrides.grpc_listen.unwrap_or(self.grpc.listen);
+        self.http_listen = overrides.http_listen.unwrap_or(self.http_listen);
+        self.grpc_listen = overrides.grpc_listen.unwrap_or(self.grpc_listen);
         if let Some(data_dir) = overrides.data_dir {
             self.store.data_dir = data_dir;
         }

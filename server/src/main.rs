@@ -1,6 +1,6 @@
 //! `tidewatch`: reads the command line, the clock and the signals; everything else is the library's.
 
-use std::{process::ExitCode, time::Duration};
+use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use server::{
@@ -22,7 +22,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     if cli.log_json {
         log.json().init()
     } else {
@@ -78,6 +81,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn run_up(config: Config, statements_every: Option<Duration>, mut overrides: Overrides) -> anyhow::Result<()> {
+    if config.grpc_tls.is_some() {
+        anyhow::bail!("grpc.tls: not with `up`, whose own collector connects in plain text over loopback; use `serve`");
+    }
     if config.file.is_none() {
         overrides.data_dir.get_or_insert_with(|| up::DATA_DIR_DEFAULT.into());
     }

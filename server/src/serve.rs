@@ -14,7 +14,7 @@ use tonic::transport::{Identity, ServerTlsConfig};
 
 use crate::{
     api::{self, Api},
-    config::{Config, PortConfig},
+    config::{Config, TlsConfig},
     fresh_evidence,
     self_metrics::SelfMetrics,
 };
@@ -45,13 +45,8 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Certificates don't fit.
-    #[error("{what}.tls: {message}")]
-    Tls {
-        /// `http` or `grpc`.
-        what: &'static str,
-        /// Why not.
-        message: String,
-    },
+    #[error("grpc.tls: {0}")]
+    Tls(String),
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] storage::OpenError),
@@ -78,9 +73,9 @@ pub struct Server {
 /// Opens ports and store and begins to serve. `instance` is this host's name in its own metrics.
 pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Server, StartError> {
     // Ports first: a port that is taken must not cost a replay. Who connects meanwhile waits.
-    let http_listener = bind("http.listen", config.http.listen).await?;
-    let grpc_listener = bind("grpc.listen", config.grpc.listen).await?;
-    let (http, grpc) = (address(&http_listener, &config.http), address(&grpc_listener, &config.grpc));
+    let http_listener = bind("http.listen", config.http_listen).await?;
+    let grpc_listener = bind("grpc.listen", config.grpc_listen).await?;
+    let (http, grpc) = (address(&http_listener, config.http_listen), address(&grpc_listener, config.grpc_listen));
     let store = Store::open(config.store.clone(), clock()).await?;
     let stop = CancellationToken::new();
     let admission = Admission::new(store.clone(), clock);
@@ -88,7 +83,7 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
     let metrics = SelfMetrics::new(admission.clone(), collectors.clone());
     let querier = Querier::new(store.clone(), config.query.clone());
 
-    let grpc_task = serve_grpc(grpc_listener, &config.grpc, &admission, &collectors, stop.clone())?;
+    let grpc_task = serve_grpc(grpc_listener, config.grpc_tls.as_ref(), &admission, &collectors, stop.clone())?;
     let alerting = Alerting::start(
         config.alerting.clone(),
         store.clone(),
@@ -116,8 +111,8 @@ async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, St
     TcpListener::bind(address).await.map_err(|source| StartError::Port { what, address, source })
 }
 
-fn address(listener: &TcpListener, port: &PortConfig) -> SocketAddr {
-    listener.local_addr().unwrap_or(port.listen)
+fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
 }
 
 fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> JoinHandle<()> {
@@ -131,7 +126,7 @@ fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationTok
 
 fn serve_grpc(
     listener: TcpListener,
-    port: &PortConfig,
+    tls: Option<&TlsConfig>,
     admission: &Admission,
     collectors: &Collectors,
     stop: CancellationToken,
@@ -139,12 +134,12 @@ fn serve_grpc(
     let mut server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_INTERVAL_MS)))
         .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_WAIT_MS_MAX)));
-    if let Some(tls) = &port.tls {
+    if let Some(tls) = tls {
         let mut config = ServerTlsConfig::new().identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem));
         if let Some(ca) = &tls.client_ca_pem {
             config = config.client_ca_root(tonic::transport::Certificate::from_pem(ca));
         }
-        let refused = |e: tonic::transport::Error| StartError::Tls { what: "grpc", message: format!("{e:?}") };
+        let refused = |e: tonic::transport::Error| StartError::Tls(format!("{e:?}"));
         server = server.tls_config(config).map_err(refused)?;
     }
     let router = server.add_service(ingest::grpc::service(admission.clone(), collectors.clone()));

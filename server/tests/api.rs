@@ -117,7 +117,7 @@ async fn answers_have_prometheus_form() {
             ]}),
         ),
         (
-            format!("/api/v1/query?query=sum(rate(http_total%5B5m%5D))&time=2027-01-15T08%3A00%3A00Z"),
+            "/api/v1/query?query=sum(rate(http_total%5B5m%5D))&time=2027-01-15T08%3A00%3A00Z".into(),
             json!({"resultType": "vector", "result": [{"metric": {}, "value": [now, "2"]}]}),
         ),
         (

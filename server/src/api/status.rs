@@ -58,8 +58,8 @@ fn settings(api: &Api) -> Vec<(&'static str, String)> {
     let duration = query::promql::number::format_duration_ms;
     vec![
         ("config.file", api.settings.file.as_ref().map(|f| f.display().to_string()).unwrap_or_default()),
-        ("http.listen", api.settings.http.listen.to_string()),
-        ("grpc.listen", api.settings.grpc.listen.to_string()),
+        ("http.listen", api.settings.http_listen.to_string()),
+        ("grpc.listen", api.settings.grpc_listen.to_string()),
         ("data_dir", store.data_dir.display().to_string()),
         ("storage.head_bytes_max", store.head_bytes_max.to_string()),
         ("storage.flush_log_bytes", store.flush_log_bytes.to_string()),

@@ -11,11 +11,8 @@ use serde_saphyr::{Location, Spanned};
 use storage::{Keep, Limits, ObjectStoreConfig, OnDamage, Retention, S3Config, StoreConfig};
 
 use super::{
-    CONCURRENCY_DEFAULT, Config, ConfigError, GRPC_LISTEN_DEFAULT, HTTP_LISTEN_DEFAULT, PortConfig, TlsConfig,
-    raw::{
-        Number, RawConfig, RawKeep, RawLimits, RawObjectStore, RawPort, RawQuery, RawRetention, RawStorage, RawTls,
-        Text,
-    },
+    CONCURRENCY_DEFAULT, Config, ConfigError, GRPC_LISTEN_DEFAULT, HTTP_LISTEN_DEFAULT, TlsConfig,
+    raw::{Number, RawConfig, RawKeep, RawLimits, RawObjectStore, RawQuery, RawRetention, RawStorage, RawTls, Text},
 };
 
 const DURATIONS: &str = "a duration such as 500ms, 10s, 5m, 2h, 30d";
@@ -110,8 +107,9 @@ pub(super) fn parse(file: &str, text: &str) -> Checked<Config> {
     }
     let (query, concurrency_max) = check_query(&place, &raw.query)?;
     Ok(Config {
-        http: check_port(&place, &raw.http, "http", HTTP_LISTEN_DEFAULT)?,
-        grpc: check_port(&place, &raw.grpc, "grpc", GRPC_LISTEN_DEFAULT)?,
+        http_listen: check_listen(&place, &raw.http.listen, "http.listen", HTTP_LISTEN_DEFAULT)?,
+        grpc_listen: check_listen(&place, &raw.grpc.listen, "grpc.listen", GRPC_LISTEN_DEFAULT)?,
+        grpc_tls: raw.grpc.tls.as_ref().map(|tls| check_tls(&place, tls)).transpose()?,
         store,
         query,
         concurrency_max,
@@ -131,27 +129,19 @@ fn check_alerting(place: &Place<'_>, raw: Option<Spanned<alerting::Config>>) -> 
     raw.check(&place.base).map_err(|e| place.error(at, format!("alerting.{e}")))
 }
 
-fn check_port(place: &Place<'_>, raw: &RawPort, section: &str, default: &str) -> Checked<PortConfig> {
-    let listen = match &raw.listen {
-        None => default.parse::<SocketAddr>().map_err(|e| place.error(Location::UNKNOWN, e.to_string()))?,
+fn check_listen(place: &Place<'_>, raw: &Option<Text>, field: &str, default: &str) -> Checked<SocketAddr> {
+    match raw {
+        None => default.parse().map_err(|e| place.error(Location::UNKNOWN, format!("{field}: {e}"))),
         Some(text) => match text.value.parse() {
-            Ok(listen) => listen,
-            Err(_) => {
-                return place.refuse(
-                    text,
-                    &format!("{section}.listen"),
-                    "address:port, as 127.0.0.1:7400 or [::]:7400",
-                );
-            }
+            Ok(listen) => Ok(listen),
+            Err(_) => place.refuse(text, field, "address:port, as 127.0.0.1:7400 or [::]:7400"),
         },
-    };
-    let tls = raw.tls.as_ref().map(|tls| check_tls(place, tls, section)).transpose()?;
-    Ok(PortConfig { listen, tls })
+    }
 }
 
-fn check_tls(place: &Place<'_>, raw: &RawTls, section: &str) -> Checked<TlsConfig> {
+fn check_tls(place: &Place<'_>, raw: &RawTls) -> Checked<TlsConfig> {
     let pem = |text: &Text, name: &str, label: &str| {
-        let field = format!("{section}.tls.{name}");
+        let field = format!("grpc.tls.{name}");
         let bytes = place.read(text, &field)?;
         let is_pem = String::from_utf8_lossy(&bytes).contains(label);
         if is_pem { Ok(bytes) } else { place.refuse(text, &field, &format!("a PEM file with {label:?} in it")) }

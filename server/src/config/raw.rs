@@ -18,9 +18,9 @@ pub struct RawConfig {
     /// Where everything is kept.
     pub data_dir: Option<PathBuf>,
     /// The HTTP port.
-    pub http: RawPort,
+    pub http: RawHttp,
     /// The collectors' port.
-    pub grpc: RawPort,
+    pub grpc: RawGrpc,
     /// The store.
     pub storage: RawStorage,
     /// What one question may cost.
@@ -29,10 +29,18 @@ pub struct RawConfig {
     pub alerting: Option<Spanned<alerting::Config>>,
 }
 
-/// A port.
+/// The HTTP port. It is not encrypted: a proxy in front is.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct RawPort {
+pub struct RawHttp {
+    /// `address:port`.
+    pub listen: Option<Text>,
+}
+
+/// The collectors' port.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawGrpc {
     /// `address:port`.
     pub listen: Option<Text>,
     /// Encrypted, if given.

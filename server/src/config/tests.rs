@@ -6,8 +6,8 @@ use proto::Table;
 #[test]
 fn an_empty_file_is_the_defaults() {
     let config = Config::parse("t.yaml", "{}").unwrap();
-    assert_eq!(config.http.listen.to_string(), HTTP_LISTEN_DEFAULT);
-    assert_eq!(config.grpc.listen.to_string(), GRPC_LISTEN_DEFAULT);
+    assert_eq!(config.http_listen.to_string(), HTTP_LISTEN_DEFAULT);
+    assert_eq!(config.grpc_listen.to_string(), GRPC_LISTEN_DEFAULT);
     assert_eq!(config.store, StoreConfig::default());
     assert_eq!(config.query, QueryLimits::default());
 }
@@ -29,7 +29,7 @@ query: {timeout: 30s, samples_max: 1000, experimental: false}
 ";
     let config = Config::parse("/etc/tidewatch/t.yaml", text).unwrap();
     assert_eq!(config.store.data_dir, PathBuf::from("/etc/tidewatch/data"));
-    assert_eq!(config.http.listen.to_string(), "0.0.0.0:80");
+    assert_eq!(config.http_listen.to_string(), "0.0.0.0:80");
     assert_eq!((config.store.head_bytes_max, config.store.fsync_interval_ms), (2 << 30, 50));
     let retention = &config.store.retention;
     assert_eq!((retention.metrics.age_ms, retention.metrics.bytes), (Some(365 * 86_400_000), Some(10 << 30)));
@@ -46,6 +46,7 @@ fn errors_name_file_line_field_and_what_is_allowed() {
         ("htp: {}\n", "t.yaml:1:", "http"),
         ("http:\n  listen: nowhere\n", "t.yaml:2:11: http.listen: \"nowhere\"", "address:port"),
         ("http:\n  port: 3\n", "t.yaml:2:", "listen"),
+        ("http:\n  tls: {}\n", "t.yaml:2:", "listen"),
         ("storage:\n  on_damage: cry\n", "t.yaml:2:14: storage.on_damage: \"cry\"", "stop, skip"),
         ("storage:\n  fsync_interval: 1s\n", "t.yaml:2:19: storage.fsync_interval", "at most 100 ms"),
         ("storage:\n  head_bytes_max: much\n", "t.yaml:2:19: storage.head_bytes_max", "64MiB"),
@@ -80,7 +81,7 @@ fn the_command_line_wins() {
         grpc_listen: None,
     };
     let config = Config::parse("t.yaml", "http: {listen: '127.0.0.1:9'}\n").unwrap().with(overrides);
-    assert_eq!(config.http.listen.port(), 0);
-    assert_eq!(config.grpc.listen.to_string(), GRPC_LISTEN_DEFAULT);
+    assert_eq!(config.http_listen.port(), 0);
+    assert_eq!(config.grpc_listen.to_string(), GRPC_LISTEN_DEFAULT);
     assert_eq!(config.store.data_dir, PathBuf::from("/elsewhere"));
 }
