@@ -84,8 +84,12 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
     let querier = Querier::new(store.clone(), config.query.clone());
 
     let grpc_task = serve_grpc(grpc_listener, config.grpc_tls.as_ref(), &admission, &collectors, stop.clone())?;
+    let mut told = config.alerting.clone();
+    if told.external_url.is_empty() {
+        told.external_url = format!("http://{http}"); // links in messages must lead somewhere
+    }
     let alerting = Alerting::start(
-        config.alerting.clone(),
+        told,
         store.clone(),
         querier.clone(),
         DEFAULT_TENANT,

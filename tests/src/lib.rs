@@ -8,9 +8,9 @@
 pub mod mariadb;
 pub mod postgres;
 pub mod process;
-pub mod shop;
-pub mod receiver;
 pub mod program;
+pub mod receiver;
+pub mod shop;
 pub mod wait;
 
 pub use mariadb::MariaDb;

@@ -12,7 +12,8 @@ use std::{
 const LONG_FILES: &[(&str, &str)] = &[];
 const LINES_MAX: usize = 600;
 const LINES_END: usize = 1_000;
-const BANNED_STEMS: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "types", "manager", "prelude", "v2"];
+const BANNED_STEMS: &[&str] =
+    &["util", "utils", "helper", "helpers", "common", "misc", "types", "manager", "prelude", "v2"];
 
 /// Who may use whom. Complete: what is not here must not be.
 const EDGES: &[(&str, &[&str])] = &[
@@ -174,7 +175,9 @@ fn the_map_names_only_files_that_exist() {
     let mut named = 0;
     for word in map.split('`').skip(1).step_by(2) {
         let is_path = word.contains('/') && !word.contains([' ', '<', '{', '*', '(']) && !word.starts_with(['/', '-']);
-        if is_path && EDGES.iter().map(|e| e.0).chain(["web", "docs", ".ci"]).any(|room| word.starts_with(&format!("{room}/"))) {
+        if is_path
+            && EDGES.iter().map(|e| e.0).chain(["web", "docs", ".ci"]).any(|room| word.starts_with(&format!("{room}/")))
+        {
             assert!(root().join(word).exists(), "ARCHITECTURE.md names {word}, which does not exist");
             named += 1;
         }

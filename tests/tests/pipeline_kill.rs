@@ -156,8 +156,11 @@ async fn stored(api: &Api) -> Result<Sent, String> {
         let rows = api.sql(query).await?;
         Ok(rows[0].iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect())
     };
-    let samples = one("SELECT count(*), sum(value), count(DISTINCT value) FROM metrics WHERE metric = 'pipeline_counter'").await?;
-    let stats = one("SELECT sum(calls), count(DISTINCT fingerprint) FROM statement_stats WHERE instance = 'pipeline'").await?;
+    let samples =
+        one("SELECT count(*), sum(value), count(DISTINCT value) FROM metrics WHERE metric = 'pipeline_counter'")
+            .await?;
+    let stats =
+        one("SELECT sum(calls), count(DISTINCT fingerprint) FROM statement_stats WHERE instance = 'pipeline'").await?;
     let logs = one("SELECT count(*), count(DISTINCT body) FROM logs WHERE instance = 'pipeline'").await?;
     if samples[0] != samples[2] || stats[0] != stats[1] || logs[0] != logs[1] {
         return Err(format!("something is there twice: samples {samples:?}, statements {stats:?}, logs {logs:?}"));

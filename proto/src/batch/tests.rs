@@ -138,6 +138,10 @@ fn bytes_of_version_1_are_read_forever() {
     ] {
         let want = batch(payload);
         assert_eq!(format!("{:?}", Batch::decode(file).unwrap()), format!("{want:?}"));
-        assert_eq!(decompress(&file[4..]).unwrap(), decompress(&want.encode()[4..]).unwrap(), "the same bytes are written");
+        assert_eq!(
+            decompress(&file[4..]).unwrap(),
+            decompress(&want.encode()[4..]).unwrap(),
+            "the same bytes are written"
+        );
     }
 }

@@ -15,8 +15,11 @@ use crate::{
     SampleRows, SeriesQuery, Store, StoreConfig, events::write::timestamps,
 };
 
+#[path = "cases_tests.rs"]
 mod cases;
+#[path = "faults_tests.rs"]
 mod faults;
+#[path = "model_tests.rs"]
 mod model;
 
 pub(super) const DAY_MS: i64 = 86_400_000;

@@ -77,7 +77,8 @@ async fn main() -> ExitCode {
 
 async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -156,7 +157,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     std::fs::write(&config, webhook_config(receiver.url()))?;
     let config = config.display().to_string();
     let words = [
-        "up", "--config", &config, "--statements-every", "10", "--data-dir", &data, "--http-listen", &http, "--grpc-listen", &grpc,
+        "up",
+        "--config",
+        &config,
+        "--statements-every",
+        "10",
+        "--data-dir",
+        &data,
+        "--http-listen",
+        &http,
+        "--grpc-listen",
+        &grpc,
     ];
     let mut server = Program::start("tidewatch", words, &environment, &folder.path().join("tidewatch.log"))?;
     let api = Api::new(format!("http://{http}"));
@@ -167,18 +178,30 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let instance = first_data(&teller, &api).await?;
         lock_pile_up(&teller, &api, &receiver, &postgres, &instance).await?;
         lost_index(&teller, &api, &receiver, &postgres, &instance).await?;
-        anyhow::Ok(())
+        anyhow::Ok(instance)
     };
-    if let Err(error) = story.await {
-        let output = server.output();
-        let tail: Vec<&str> = output.lines().rev().take(40).collect();
-        eprintln!("\nlast lines of tidewatch:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
-        return Err(error);
-    }
+    let instance = match story.await {
+        Ok(instance) => instance,
+        Err(error) => {
+            let output = server.output();
+            let tail: Vec<&str> = output.lines().rev().take(40).collect();
+            eprintln!("\nlast lines of tidewatch:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            return Err(error);
+        }
+    };
     if let Some(out) = &arguments.screenshots {
         teller.step("clicking through the pages in a real browser");
         let status = tokio::process::Command::new("node")
-            .args(["web/browser/walk.mjs", "--url", api.base(), "--out"])
+            .args([
+                "web/browser/walk.mjs",
+                "--url",
+                api.base(),
+                "--instance",
+                &instance,
+                "--alert",
+                REGRESSION_RULE,
+                "--out",
+            ])
             .arg(out)
             .status()
             .await?;
@@ -202,7 +225,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// The one thing `up` can't guess: whom to tell.
 fn webhook_config(url: &str) -> String {
     format!(
-        "alerting:\n  receivers:\n    - name: demo\n      webhooks:\n        - url: {url}\n  route:\n    receiver: demo\n    group_by: [alertname, instance]\n"
+        "alerting:\n  receivers:\n    - name: demo\n      webhooks:\n        - url: {url}\n  route:\n    receiver: demo\n    group_by: [alertname, instance]\n    group_interval: 5s\n"
     )
 }
 
@@ -221,7 +244,9 @@ async fn first_data(teller: &Teller, api: &Api) -> anyhow::Result<String> {
         .until("both databases to be seen", async || {
             let found = api.get("/api/v1/instances", &[]).await.ok()?;
             let up = |engine: &str| {
-                found.as_array()?.iter().find(|i| i["engine"] == engine && i["up"] == true)?["instance"].as_str().map(str::to_owned)
+                found.as_array()?.iter().find(|i| i["engine"] == engine && i["up"] == true)?["instance"]
+                    .as_str()
+                    .map(str::to_owned)
             };
             Some((up("postgresql")?, up("mariadb")?, found))
         })
@@ -230,9 +255,7 @@ async fn first_data(teller: &Teller, api: &Api) -> anyhow::Result<String> {
     for i in all.as_array().into_iter().flatten() {
         teller.line(&format!("{:<10} {} {}", text(&i["engine"]), text(&i["instance"]), text(&i["version"])));
     }
-    let query = format!(
-        "SELECT count(DISTINCT ts) FROM statement_stats WHERE instance = '{postgres}'"
-    );
+    let query = format!("SELECT count(DISTINCT ts) FROM statement_stats WHERE instance = '{postgres}'");
     teller
         .until("a baseline of statement statistics", async || {
             let rows = api.sql(&query).await.ok()?;
@@ -256,8 +279,16 @@ async fn first_data(teller: &Teller, api: &Api) -> anyhow::Result<String> {
     Ok(postgres)
 }
 
-async fn lock_pile_up(teller: &Teller, api: &Api, receiver: &Receiver, postgres: &Postgres, instance: &str) -> anyhow::Result<()> {
-    teller.step(&format!("fault 1: a billing job updates one row and forgets to commit; {VICTIMS} customers want that row"));
+async fn lock_pile_up(
+    teller: &Teller,
+    api: &Api,
+    receiver: &Receiver,
+    postgres: &Postgres,
+    instance: &str,
+) -> anyhow::Result<()> {
+    teller.step(&format!(
+        "fault 1: a billing job updates one row and forgets to commit; {VICTIMS} customers want that row"
+    ));
     let pile = shop::pile_up(postgres, VICTIMS).await?;
     let body = teller.until("the alert", async || receiver.find(LOCK_RULE, "firing").await).await?;
     show_body(teller, &body);
@@ -284,7 +315,13 @@ async fn lock_pile_up(teller: &Teller, api: &Api, receiver: &Receiver, postgres:
     Ok(())
 }
 
-async fn lost_index(teller: &Teller, api: &Api, receiver: &Receiver, postgres: &Postgres, instance: &str) -> anyhow::Result<()> {
+async fn lost_index(
+    teller: &Teller,
+    api: &Api,
+    receiver: &Receiver,
+    postgres: &Postgres,
+    instance: &str,
+) -> anyhow::Result<()> {
     teller.step("fault 2: somebody drops the index under the shop's busiest query");
     shop::drop_index(postgres).await?;
     let body = teller.until("the alert", async || receiver.find(REGRESSION_RULE, "firing").await).await?;
