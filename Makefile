@@ -19,6 +19,7 @@ demo: setup-servers web ## private PostgreSQL and MariaDB, load, `tidewatch up`,
 
 test: setup web check ## everything CI runs
 	cd web && npm test
+	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --bins --lib --tests
 	@echo "make test: all runners passed"
 

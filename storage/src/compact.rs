@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn chooses() {
-        let cases: &[(&[u64], bool, Option<Range<usize>>)] = &[
+        type Case<'a> = (&'a [u64], bool, Option<Range<usize>>);
+        let cases: &[Case<'_>] = &[
             (&[], true, None),
             (&[10], true, None),
             (&[10, 10], false, None),
