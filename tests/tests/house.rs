@@ -199,3 +199,9 @@ fn every_library_has_its_reason() {
         assert!(reasoned, "docs/decisions/dependencies.md has no line for {name}");
     }
 }
+
+#[test]
+fn the_example_configuration_is_correct() {
+    let config = server::config::Config::load(&root().join("docs/examples/tidewatch.yaml")).unwrap();
+    assert!(config.alerting.receivers.contains_key("dba"));
+}
