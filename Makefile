@@ -42,9 +42,10 @@ setup-servers:
 setup-web:
 	@tests/setup.sh node
 
-soak: setup web ## the long runs: kill loops, fault seeds; results in docs/soak.md
-	$(CARGO) build --release --bin tidewatch --bin tidewatch-collector
-	SOAK=1 $(CARGO) test --workspace --tests -- --nocapture soak
+soak: setup web ## the long runs: kill loop, two minutes away, store seeds; results are kept in docs/soak.md
+	$(CARGO) build --workspace --bins
+	SOAK=1 $(CARGO) test --workspace --test pipeline_kill -- --nocapture
+	TIDEWATCH_SEEDS=10000 $(CARGO) test --workspace --lib -- --nocapture store::
 
 bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in benches/README.md
 	@tests/setup.sh peers

@@ -393,6 +393,9 @@ impl Watch {
                 if let Some(previous) = self.plans.learn(now_ms, load, tables, plan.as_ref())
                     && let Some(plan) = &plan
                 {
+                    if previous.is_some() {
+                        self.due.remove("visit"); // an index that went away is what a changed plan asks about first
+                    }
                     plan::row(rows, self.engine, &self.instance, now_ms, load, plan, previous, "generic");
                 }
             }
@@ -428,6 +431,9 @@ impl Watch {
             if let Some(previous) = self.plans.learn(now_ms, load, tables, plan.as_ref())
                 && let Some(plan) = &plan
             {
+                if previous.is_some() {
+                    self.due.remove("visit"); // an index that went away is what a changed plan asks about first
+                }
                 plan::row(rows, self.engine, &self.instance, now_ms, load, plan, previous, "sample");
             }
         }

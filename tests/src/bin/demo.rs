@@ -29,6 +29,7 @@ const BASELINE_INTERVALS: f64 = 4.0;
 
 const LOCK_RULE: &str = "LockPileup";
 const REGRESSION_RULE: &str = "StatementRegression";
+const LOST_INDEX: &str = "statement_regression_lost_index";
 
 /// How the demo was called.
 #[derive(Default)]
@@ -326,16 +327,15 @@ async fn lost_index(
     shop::drop_index(postgres).await?;
     let body = teller.until("the alert", async || receiver.find(REGRESSION_RULE, "firing").await).await?;
     show_body(teller, &body);
-    let statement = teller
-        .until("the statement with its changed plan in the evidence", async || {
+    let (statement, evidence) = teller
+        .until("the verdict, with the statement and its changed plan", async || {
             let evidence = evidence(api, REGRESSION_RULE, instance).await?;
-            let statements = evidence["statements"].as_array()?;
             let wanted = |s: &&Value| text(&s["text"]).to_lowercase().contains("from orders where customer_id");
-            let found = statements.iter().find(wanted)?.clone();
-            show_findings(teller, &evidence);
-            Some(found)
+            let found = evidence["statements"].as_array()?.iter().find(wanted)?.clone();
+            (evidence["findings"][0]["verdict"] == LOST_INDEX).then_some((found, evidence))
         })
         .await?;
+    show_findings(teller, &evidence);
     teller.line(&format!("statement: {}", cut(&text(&statement["text"]))));
     teller.line(&format!("mean: {} ms, before: {} ms", statement["mean_ms"], statement["before"]["mean_ms"]));
     teller.line(&format!("plan: {}", text(&statement["plan"]["summary"])));
