@@ -267,6 +267,16 @@ async fn local_databases_are_found() {
         found.iter().any(|d| d.config.address == (Address::Socket { path: mariadb.socket(), port: 0 })),
         "{found:?}"
     );
+    // And the listening socket leads to the same PostgreSQL, with no word from the environment.
+    let around = Surroundings {
+        account: "postgres".into(),
+        env: vec![("TIDEWATCH_MYSQL".into(), " ".into())],
+        ..Surroundings::default()
+    };
+    let found = discover(&around).await;
+    let socket = Address::Socket { path: postgres.socket_dir().canonicalize().unwrap(), port: postgres.port() };
+    let own = found.iter().find(|d| d.config.address == socket).unwrap_or_else(|| panic!("{found:?}"));
+    assert_eq!(own.identity.as_ref().map(|i| i.engine), Some(Engine::Postgresql), "{own:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

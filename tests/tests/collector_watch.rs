@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use collector::{
     Context,
-    config::{Address, DatabaseConfig, Engine, Intervals, Password},
+    config::{Address, DatabaseConfig, Engine, Intervals, LogStart, Password},
     databases::{
         connection::{Connection, OwnStatements},
         fingerprint,
@@ -351,4 +351,55 @@ async fn mariadb_troubles_are_said_once_and_pass() {
     assert_eq!(watched.times_said("auth_failed", "error"), 1);
     assert_eq!(watched.times_said("instrumentation_off", "warning"), 1);
     watched.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_error_log_is_followed_through_rotation() {
+    let server = MariaDb::start(&["--innodb-print-all-deadlocks=ON", "--log-warnings=2"]).await.unwrap();
+    let mut watched = Watched::start(quick(mariadb_config(&server)));
+    let mut log = watched.log_files.recv().await.unwrap();
+    assert_eq!(log.path, server.error_log());
+    // From the first byte, so that what the files hold can be compared with what was sent.
+    log.start = LogStart::Beginning;
+    let (_announce, announced) = tokio::sync::mpsc::channel(1);
+    let reader = tokio::spawn(collector::logs::watch(vec![log], announced, watched.context.clone()));
+    let sent = |payloads: &[proto::Payload], class: &str| {
+        rows(payloads, Table::Logs).filter(|(e, r)| text(e, *r, "class") == class && text(e, *r, "level") != "").count()
+    };
+    let refuse = async |count: usize| {
+        for i in 0..count {
+            assert!(server.connect(&format!("nobody{i}")).await.is_err(), "there is no such account");
+        }
+    };
+    refuse(20).await;
+    watched.until("refused logins", |p| (sent(p, "auth_failed") == 20).then_some(())).await;
+
+    // A deadlock is several lines, printed by InnoDB itself.
+    let (mut one, mut two) = (server.connect("root").await.unwrap(), server.connect("root").await.unwrap());
+    one.query_drop("create table mysql.d (id int primary key, n int) engine=innodb").await.unwrap();
+    one.query_drop("insert into mysql.d values (1, 0), (2, 0)").await.unwrap();
+    one.query_drop("begin").await.unwrap();
+    two.query_drop("begin").await.unwrap();
+    one.query_drop("update mysql.d set n = 41 where id = 1").await.unwrap();
+    two.query_drop("update mysql.d set n = 42 where id = 2").await.unwrap();
+    let crossing = tokio::spawn(async move { one.query_drop("update mysql.d set n = 43 where id = 2").await });
+    let own = two.query_drop("update mysql.d set n = 44 where id = 1").await;
+    assert!(own.is_err() != crossing.await.unwrap().is_err(), "one of the two is rolled back");
+    watched.until("the deadlock", |p| (sent(p, "deadlock") > 0).then_some(())).await;
+
+    // Rotation as logrotate does it.
+    let rotated = server.error_log().with_extension("log.1");
+    std::fs::rename(server.error_log(), &rotated).unwrap();
+    let mut admin = server.connect("root").await.unwrap();
+    refuse(5).await;
+    admin.query_drop("flush error logs").await.unwrap();
+    refuse(15).await;
+    watched.until("refused logins after rotation", |p| (sent(p, "auth_failed") >= 40).then_some(())).await;
+    let lines = |path: &std::path::Path| std::fs::read_to_string(path).unwrap().matches("Access denied").count();
+    assert_eq!(lines(&rotated) + lines(&server.error_log()), 40);
+    assert_eq!(sent(&watched.payloads, "auth_failed"), 40, "each line once");
+    let literals = rows(&watched.payloads, Table::Logs).filter(|(e, r)| text(e, *r, "body").contains("n = 4")).count();
+    assert_eq!(literals, 0, "no literal of a deadlock's statements leaves");
+    watched.stop().await;
+    reader.await.unwrap();
 }
