@@ -1,0 +1,49 @@
+//! New rules and settings while everything runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::start::load;
+use super::{Alerting, StartError};
+use crate::active::Active;
+use crate::config::Settings;
+use crate::group::{Group, rule_gone};
+use crate::ledger::rule_group;
+use crate::rule::RuleGroup;
+
+impl Alerting {
+    /// Reads the rule files again; what they change takes effect at once, all of it or, on an error, nothing.
+    pub async fn reload(&self, settings: Settings) -> Result<(), StartError> {
+        let fresh = load(&settings)?;
+        let now_ms = (self.0.clock)();
+        let mut groups = self.0.groups.write().await;
+        let mut old: BTreeMap<(String, String), Group> = BTreeMap::new();
+        for group in groups.drain(..) {
+            // waits for an evaluation under way; one that waits behind us finds a group without rules
+            let mut group = group.lock().await;
+            let empty = Group::new(RuleGroup { rules: Vec::new(), ..group.group.clone() }, now_ms);
+            let group = std::mem::replace(&mut *group, empty);
+            old.insert((group.group.file.clone(), group.group.name.clone()), group);
+        }
+        let mut gone: Vec<(String, Active)> = Vec::new();
+        for rules in fresh {
+            let mut group = Group::new(rules, now_ms);
+            if let Some(before) = old.remove(&(group.group.file.clone(), group.group.name.clone())) {
+                let name = rule_group(&group.group.name, &group.group.file);
+                gone.extend(group.take_over(before).into_iter().map(|(_, alert)| (name.clone(), alert)));
+            }
+            groups.push(Arc::new(tokio::sync::Mutex::new(group)));
+        }
+        for group in old.into_values() {
+            let name = rule_group(&group.group.name, &group.group.file);
+            gone.extend(group.rules.into_iter().flat_map(|r| r.active.into_values()).map(|a| (name.clone(), a)));
+        }
+        *self.0.settings.lock() = Arc::new(settings);
+        drop(groups);
+        for (group, alert) in gone {
+            self.happened(&[(rule_gone(alert, now_ms), None)], &group, now_ms);
+        }
+        self.0.due.notify_one();
+        Ok(())
+    }
+}

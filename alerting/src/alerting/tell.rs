@@ -1,0 +1,105 @@
+//! From alert to receipt: routed into groups, groups that are due into the outbox, and out from there.
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use serde_json::json;
+
+use super::{Alerting, Pipeline};
+use crate::config::Settings;
+use crate::deliver;
+use crate::dispatch::Step;
+use crate::ledger::{Entry, Page, subject_of_note};
+use crate::message::AlertNote;
+use crate::outbox::{Parcel, Settled};
+
+impl Alerting {
+    pub(super) fn route(&self, settings: &Settings, note: &AlertNote, now_ms: i64) -> Vec<Step> {
+        let Some(root) = &settings.route else { return Vec::new() };
+        let labels = proto::Labels::from_pairs(&note.labels);
+        let mut pipeline = self.0.pipeline.lock();
+        pipeline.dispatcher.update(root, &labels, note, now_ms)
+    }
+
+    /// Puts the messages of groups that are due into the outbox.
+    pub(super) fn flush(&self, now_ms: i64) {
+        let settings = self.settings();
+        let silences = self.0.silences.lock().clone();
+        let mut page = Page::default();
+        let mut pipeline = self.0.pipeline.lock();
+        let Pipeline { dispatcher, told } = &mut *pipeline;
+        let out = dispatcher.flush(&settings, &silences, told, now_ms);
+        for step in &out.steps {
+            page.add_step(step, now_ms);
+        }
+        let any = !out.parcels.is_empty();
+        for (parcel, key, entry) in out.parcels {
+            let message = parcel.clone();
+            match self.0.outbox.put(parcel, key.clone(), entry.clone()) {
+                Ok(_) => told.set(key, entry),
+                Err(e) => self.note_message(&mut page, &message, "failed", "outbox_full", &e, now_ms),
+            }
+        }
+        if any {
+            if let Err(e) = told.save(now_ms) {
+                tracing::error!(error = %e, "what was told can't be written down; it is remembered in memory");
+            }
+            self.0.outgoing.notify_one();
+        }
+        drop(pipeline);
+        page.write(&self.0.store, &self.0.tenant, now_ms);
+    }
+
+    /// Sends what may leave now, every lane beside the others, and waits for the answers. Gives how many attempts there were.
+    pub async fn deliver(&self, now_ms: i64) -> usize {
+        let due = self.0.outbox.take_due(now_ms);
+        let attempts: FuturesUnordered<_> = due.iter().map(|parcel| self.attempt(parcel)).collect();
+        attempts.count().await
+    }
+
+    pub(super) async fn attempt(&self, parcel: &Parcel) {
+        let settings = self.settings();
+        let receiver = settings.receivers.get(&parcel.message.receiver);
+        let channel = receiver.and_then(|r| r.channels.get(parcel.channel)).filter(|c| c.kind() == parcel.kind);
+        let receipt = match channel {
+            Some(channel) => deliver::send(&self.0.client, channel, parcel).await,
+            None => deliver::Receipt { outcome: deliver::Outcome::Refused, detail: "the receiver is gone".into() },
+        };
+        let now_ms = (self.0.clock)();
+        let settled = self.0.outbox.settle(parcel, &receipt, now_ms);
+        let mut page = Page::default();
+        let (event, reason) = match settled {
+            Settled::Sent => ("sent", parcel.message.why.words()),
+            Settled::Retry(_) => ("retry", "again_later"),
+            Settled::Failed => ("failed", "given_up"),
+        };
+        if event != "sent" {
+            let receiver = &parcel.message.receiver;
+            tracing::warn!(
+                receiver,
+                channel = parcel.kind,
+                key = parcel.key,
+                answer = receipt.detail,
+                "a message was not taken"
+            );
+        }
+        self.note_message(&mut page, parcel, event, reason, &receipt.detail, now_ms);
+        page.write(&self.0.store, &self.0.tenant, now_ms);
+        self.0.outgoing.notify_one();
+    }
+
+    /// A ledger row for every alert of a message.
+    fn note_message(&self, page: &mut Page, parcel: &Parcel, event: &str, reason: &str, answer: &str, now_ms: i64) {
+        let detail = json!({ "channel": parcel.kind, "key": parcel.key, "answer": answer }).to_string();
+        for note in &parcel.message.alerts {
+            page.add(&Entry {
+                subject: &subject_of_note(note),
+                ts_ms: now_ms,
+                event,
+                value: note.value,
+                reason: Some(reason),
+                texts: None,
+                receiver: Some(&parcel.message.receiver),
+                detail: Some(detail.clone()),
+            });
+        }
+    }
+}

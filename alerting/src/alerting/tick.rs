@@ -1,0 +1,90 @@
+//! Evaluation: groups whose slot has come, and what happened in them.
+
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::Alerting;
+use crate::active::Happening;
+use crate::evaluate::Evaluator;
+use crate::group::Group;
+use crate::ledger::{Page, rule_group, subject};
+use crate::rule::Source;
+use crate::state::Change;
+
+impl Alerting {
+    /// Evaluates every group whose slot has come, and puts what is to be told into the outbox.
+    pub async fn tick(&self, now_ms: i64) {
+        let groups = self.0.groups.read().await;
+        let evaluator = self.evaluator();
+        let mut under_way: FuturesUnordered<_> = groups.iter().map(|g| self.evaluate(g, &evaluator, now_ms)).collect();
+        while under_way.next().await.is_some() {
+            self.flush(now_ms);
+        }
+        drop(under_way);
+        drop(groups);
+        self.flush(now_ms);
+    }
+
+    pub(super) fn evaluator(&self) -> Evaluator {
+        let settings = self.settings();
+        Evaluator {
+            querier: self.0.querier.clone(),
+            tenant: self.0.tenant.clone(),
+            external_labels: settings.external_labels.clone(),
+            external_url: settings.external_url.clone(),
+        }
+    }
+
+    pub(super) async fn evaluate(&self, group: &tokio::sync::Mutex<Group>, evaluator: &Evaluator, now_ms: i64) {
+        let mut group = group.lock().await;
+        let happenings = group.evaluate(evaluator, &self.0.store, now_ms, &*self.0.clock).await;
+        let name = rule_group(&group.group.name, &group.group.file);
+        let with_expr: Vec<(Happening, Option<String>)> = happenings
+            .into_iter()
+            .map(|(rule, happening)| {
+                let expr = match &group.group.rules[rule].source {
+                    Source::Promql { expr, .. } => Some(watched(expr)),
+                    Source::Sql(_) => None,
+                };
+                (happening, expr)
+            })
+            .collect();
+        drop(group);
+        self.happened(&with_expr, &name, now_ms);
+    }
+
+    /// Writes steps down, hands them to the pipeline, and has evidence collected for what began to fire.
+    pub(super) fn happened(&self, happenings: &[(Happening, Option<String>)], rule_group: &str, now_ms: i64) {
+        let mut page = Page::default();
+        let settings = self.settings();
+        for (happening, expr) in happenings {
+            page.add_happening(happening, rule_group);
+            let subject = subject(&happening.alert, rule_group);
+            let mut note = happening.alert.note(&settings.external_labels, &settings.external_url, rule_group);
+            match happening.transition.change {
+                Change::Fired => self.collect_evidence(happening.alert.clone(), expr.clone(), subject.clone()),
+                Change::LevelChanged { .. } => {}
+                Change::Resolved => {
+                    note.ends_at_ms = Some(happening.ts_ms);
+                    note.end_reason = Some(happening.transition.reason.word().into());
+                }
+                Change::BackToPending => {
+                    note.ends_at_ms = Some(happening.ts_ms);
+                    note.end_reason = Some(happening.transition.reason.word().into());
+                }
+                Change::Pending | Change::Dropped | Change::Blinded | Change::Sighted => continue,
+            }
+            for step in self.route(&settings, &note, now_ms) {
+                page.add_step(&step, now_ms);
+            }
+        }
+        page.write(&self.0.store, &self.0.tenant, now_ms);
+    }
+}
+
+/// What a rule watches: of a comparison its left side, so that the series is there before and after it is an alert.
+fn watched(expr: &query::promql::Expr) -> String {
+    match expr.unparen() {
+        query::promql::Expr::Binary(b) if b.op.is_comparison() && !b.return_bool => b.left.to_string(),
+        other => other.to_string(),
+    }
+}
