@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proto::{Labels, labels::METRIC_NAME, refusal::Refusal};
 
 use crate::{
-    Append, AppendError, Limits, Rows,
+    Append, AppendError, Consumed, Limits, Rows,
     log::record::{RECORD_BYTES_MAX, RECORD_ROWS_MAX},
 };
 
@@ -13,6 +13,8 @@ use crate::{
 pub const TENANT_BYTES_MAX: usize = 64;
 /// Longest collector id, bytes.
 pub const COLLECTOR_BYTES_MAX: usize = 128;
+/// Longest name of a stream that is read from elsewhere, bytes.
+pub const STREAM_BYTES_MAX: usize = 512;
 
 /// Rows refused, by reason.
 pub(crate) type Refused = BTreeMap<Refusal, u64>;
@@ -61,6 +63,14 @@ pub(crate) fn check_shape(append: &Append<'_>) -> Result<(), AppendError> {
         }
     }
     Ok(())
+}
+
+/// Refuses a place that can't be kept.
+pub(crate) fn check_consumed(consumed: &Consumed<'_>) -> Result<(), AppendError> {
+    match consumed.stream.len() {
+        1..=STREAM_BYTES_MAX => Ok(()),
+        _ => Err(AppendError::Malformed(format!("stream must have 1 to {STREAM_BYTES_MAX} bytes"))),
+    }
 }
 
 /// The range of timestamps taken now.

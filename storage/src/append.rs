@@ -33,6 +33,17 @@ pub struct Origin<'a> {
     pub sequence: u64,
 }
 
+/// A place in a partition of a stream that is read from elsewhere, such as a Kafka topic. It is stored with the rows it brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consumed<'a> {
+    /// Which stream: 1 to 512 bytes, the reader's own name for it.
+    pub stream: &'a str,
+    /// Which partition of it.
+    pub partition: u32,
+    /// The offset read; the next start begins behind it.
+    pub offset: u64,
+}
+
 /// Rows of one class.
 #[derive(Clone, Copy, Debug)]
 pub enum Rows<'a> {

@@ -12,7 +12,7 @@ use crate::{
     admission::{Refused, Window, check_labels},
     events::EventHead,
     log::record,
-    manifest::{FamilyEntry, SourceEntry},
+    manifest::{FamilyEntry, OffsetEntry, SourceEntry},
     metrics::{HeadEpoch, MetricsHead, SeriesId},
 };
 
@@ -39,6 +39,7 @@ pub(crate) struct Sealed {
     pub(crate) log_segment: u64,
     pub(crate) tenants: Vec<SealedTenant>,
     pub(crate) sources: Vec<SourceEntry>,
+    pub(crate) offsets: Vec<OffsetEntry>,
     pub(crate) families: BTreeMap<String, BTreeMap<String, FamilyEntry>>,
     pub(crate) bytes: usize,
 }

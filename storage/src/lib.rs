@@ -10,7 +10,7 @@
 //!
 //! Reading order: `config` · `append` (what goes in) · `error` · `disk` (the seam under log and local state) · `log` (the
 //! bytes that make an append durable; docs/formats/log.md) · `admission` (what is refused) · `sources` (what is a resend) ·
-//! `head` (recent rows) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` ·
+//! `offsets` (how far a stream was read) · `head` (recent rows) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` ·
 //! `manifest` (which parts there are; docs/formats/manifest.md) · `upkeep` (flush, compaction, expiry) with its pure choices
 //! `compact` and `retain` · `snapshot` (reads) · `recover` (opening) · `store` (all of it together) · `stats` · `matcher`.
 
@@ -26,6 +26,7 @@ mod log;
 mod manifest;
 pub mod matcher;
 pub mod metrics;
+mod offsets;
 mod part;
 mod recover;
 mod retain;
@@ -35,7 +36,7 @@ pub mod stats;
 pub mod store;
 mod upkeep;
 
-pub use append::{Append, Origin, Outcome, PendingAppend, Rows, SampleRows};
+pub use append::{Append, Consumed, Origin, Outcome, PendingAppend, Rows, SampleRows};
 pub use config::{Keep, Limits, ObjectStoreConfig, OnDamage, Retention, S3Config, StoreConfig};
 pub use error::{AppendError, MaintainError, OpenError};
 pub use events::event_schema;

@@ -15,7 +15,9 @@ use crate::{
 };
 
 /// Version of the manifest's format.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+/// The oldest version that is read: 1 had no `offsets`.
+const VERSION_MIN: u32 = 1;
 const MAGIC: &str = "tidewatch-manifest";
 /// Name of the manifest, in the data directory or the object store.
 pub(crate) const NAME: &str = "manifest";
@@ -32,6 +34,9 @@ pub(crate) struct Manifest {
     pub(crate) next_part: u64,
     /// Per source, the highest sequences that are in parts.
     pub(crate) sources: Vec<SourceEntry>,
+    /// Per partition read, the offset behind what is in parts.
+    #[serde(default)]
+    pub(crate) offsets: Vec<OffsetEntry>,
     /// Per tenant, what metrics are.
     pub(crate) families: BTreeMap<String, BTreeMap<String, FamilyEntry>>,
     pub(crate) parts: Vec<PartEntry>,
@@ -47,6 +52,18 @@ pub(crate) struct SourceEntry {
     pub(crate) seen_ms: i64,
     /// Class number on the wire → highest sequence.
     pub(crate) sequences: BTreeMap<i32, u64>,
+}
+
+/// How far a partition was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OffsetEntry {
+    pub(crate) stream: String,
+    pub(crate) partition: u32,
+    /// The offset to go on at.
+    pub(crate) next: u64,
+    /// When it was last read, for forgetting the least recent.
+    pub(crate) seen_ms: i64,
 }
 
 /// What a metric is.
@@ -85,7 +102,7 @@ impl Manifest {
         let words: Vec<&str> = line.split(' ').collect();
         let [MAGIC, version, crc, len] = words[..] else { return Err(damaged("first line is not a manifest's")) };
         let version: u32 = version.parse().map_err(|_| damaged("version is no number"))?;
-        if version != VERSION {
+        if !(VERSION_MIN..=VERSION).contains(&version) {
             return Err(ManifestError::Version(version));
         }
         let len: usize = len.parse().map_err(|_| damaged("length is no number"))?;
@@ -175,12 +192,21 @@ mod tests {
             SourceEntry { collector: "db1".into(), epoch: 3, seen_ms: 1, sequences: BTreeMap::from([(1, 9), (7, 4)]) };
         let family = FamilyEntry { kind: "gauge".into(), help: "Whether it answers.".into(), unit: String::new() };
         let families = BTreeMap::from([("0".into(), BTreeMap::from([("up".into(), family)]))]);
-        Manifest { revision: 2, log_segment: 5, next_part: 8, sources: vec![source], families, parts: vec![part] }
+        let offset = OffsetEntry { stream: "cluster/tidewatch".into(), partition: 3, next: 41, seen_ms: 1 };
+        let (sources, offsets, parts) = (vec![source], vec![offset], vec![part]);
+        Manifest { revision: 2, log_segment: 5, next_part: 8, sources, offsets, families, parts }
     }
 
     #[test]
-    fn golden_bytes_of_version_1() {
+    fn golden_bytes_of_version_1_are_read() {
         let golden = include_bytes!("../testdata/manifest-v1");
+        assert_eq!(Manifest::decode(golden).unwrap(), Manifest { offsets: Vec::new(), ..example() });
+        assert_eq!(Manifest::decode(b"tidewatch-manifest 3 00000000 0\n\n"), Err(ManifestError::Version(3)));
+    }
+
+    #[test]
+    fn golden_bytes_of_version_2() {
+        let golden = include_bytes!("../testdata/manifest-v2");
         assert_eq!(Manifest::decode(golden).unwrap(), example());
         assert_eq!(String::from_utf8(example().encode()).unwrap(), String::from_utf8(golden.to_vec()).unwrap());
         assert_eq!(crate::part::part_path("0", "logs", 20_779, 7), example().parts[0].path);

@@ -20,6 +20,7 @@ use crate::{
     },
     manifest::{Manifest, ManifestHome, NAME},
     metrics::SeriesId,
+    offsets::Offsets,
     part::PartStore,
     sources::Sources,
     store::State,
@@ -61,6 +62,7 @@ impl Store {
         };
         let mut state = State {
             sources: Sources::from_entries(&manifest.sources),
+            offsets: Offsets::from_entries(&manifest.offsets),
             parts: Arc::new(manifest.parts.iter().map(|entry| parts.part(entry.clone())).collect()),
             manifest: Arc::new(manifest.clone()),
             ..State::default()
@@ -144,11 +146,28 @@ impl State {
         if dictionary.generation != generation {
             *dictionary = Dictionary { generation, tenants: HashMap::new() };
         }
+        self.apply_rows(dictionary, &record, on_damage)?;
+        if let Some(o) = &record.origin {
+            let origin = Origin { collector: &o.collector, epoch: o.epoch, class: o.class, sequence: o.sequence };
+            self.sources.advance(&origin, Position::default(), Position::default(), now_ms);
+        }
+        if let Some(consumed) = &record.consumed {
+            self.offsets.set(&consumed.borrow(), now_ms);
+        }
+        self.oldest_ms.get_or_insert(now_ms);
+        Ok(())
+    }
+
+    fn apply_rows(&mut self, dictionary: &mut Dictionary, record: &Record, on_damage: OnDamage) -> Result<(), String> {
+        if record.rows == RecordRows::None {
+            return Ok(());
+        }
         let tenant: Arc<str> = record.tenant.as_str().into();
         let head = self.tenants.entry(tenant).or_insert_with(|| Tenant::new(BTreeMap::new()));
         match &record.rows {
+            RecordRows::None => {}
             RecordRows::Samples(samples) => {
-                let known = dictionary.tenants.entry(record.tenant).or_default();
+                let known = dictionary.tenants.entry(record.tenant.clone()).or_default();
                 let unknown = head.replay_samples(samples, known);
                 if unknown > 0 && on_damage == OnDamage::Stop {
                     return Err(format!("{unknown} samples of series that no record defines"));
@@ -165,11 +184,6 @@ impl State {
                 }
             }
         }
-        if let Some(o) = &record.origin {
-            let origin = Origin { collector: &o.collector, epoch: o.epoch, class: o.class, sequence: o.sequence };
-            self.sources.advance(&origin, Position::default(), Position::default(), now_ms);
-        }
-        self.oldest_ms.get_or_insert(now_ms);
         Ok(())
     }
 }

@@ -60,6 +60,12 @@ impl Sources {
         (origin.sequence <= last.sequence).then_some(last.at)
     }
 
+    /// The highest sequence taken of a class, durable or not; 0 if there is none.
+    pub(crate) fn last(&self, collector: &str, epoch: u64, class: Class) -> u64 {
+        let source = self.0.get(&(collector.to_owned(), epoch));
+        source.and_then(|source| source.classes.get(&(class as i32))).map_or(0, |last| last.sequence)
+    }
+
     /// Remembers a sequence that will be durable at `at`; the disk now reaches `synced`.
     pub(crate) fn advance(&mut self, origin: &Origin<'_>, at: Position, synced: Position, now_ms: i64) {
         let key = (origin.collector.to_owned(), origin.epoch);

@@ -7,14 +7,15 @@ use proto::{Class, Events, refusal::Refusal};
 use tokio::sync::broadcast;
 
 use crate::{
-    Append, AppendError, FlushReport, MaintainError, MaintainReport, OpenError, Outcome, PendingAppend, Rows,
+    Append, AppendError, Consumed, FlushReport, MaintainError, MaintainReport, OpenError, Outcome, PendingAppend, Rows,
     SampleRows, Snapshot, StoreConfig, StoreStats,
-    admission::{Refused, Window, check_shape},
+    admission::{Refused, Window, check_consumed, check_shape},
     disk::{DirLock, Disk, Files},
     events::to_batch,
     head::{Sealed, Tenant},
     log::{Failure, Log, Position, frame::FrameKind, record},
     manifest::{Manifest, ManifestHome},
+    offsets::Offsets,
     part::{Part, PartStore},
     sources::Sources,
 };
@@ -48,6 +49,7 @@ pub(crate) struct State {
     pub(crate) tenants: BTreeMap<Arc<str>, Tenant>,
     pub(crate) sealed: Option<Arc<Sealed>>,
     pub(crate) sources: Sources,
+    pub(crate) offsets: Offsets,
     /// As last saved.
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) parts: Arc<Vec<Arc<Part>>>,
@@ -134,11 +136,22 @@ impl Store {
     /// Puts rows into the log's buffer and the head, where they can be read at once. The answer resolves when they are
     /// synced: acknowledge only then.
     pub fn append(&self, append: Append<'_>) -> Result<PendingAppend, AppendError> {
+        self.append_from(append, None)
+    }
+
+    /// [`Store::append`] of rows that were read at a place of a stream: after a crash both are there, rows and place, or
+    /// neither. The place is kept too if the rows are a duplicate; if they are refused nothing is.
+    pub fn append_consumed(&self, append: Append<'_>, at: Consumed<'_>) -> Result<PendingAppend, AppendError> {
+        self.append_from(append, Some(at))
+    }
+
+    fn append_from(&self, append: Append<'_>, at: Option<Consumed<'_>>) -> Result<PendingAppend, AppendError> {
         let rows = match &append.rows {
             Rows::Samples(samples) => samples.values.len() as u64,
             Rows::Events(events) => events.rows() as u64,
         };
-        let taken = check_shape(&append).and_then(|()| self.inner.append(&append));
+        let sound = check_shape(&append).and_then(|()| at.as_ref().map_or(Ok(()), check_consumed));
+        let taken = sound.and_then(|()| self.inner.append(&append, at));
         match taken {
             Ok((at, outcome)) => Ok(self.inner.pending(at, outcome)),
             Err(e) => {
@@ -146,6 +159,23 @@ impl Store {
                 Err(e)
             }
         }
+    }
+
+    /// Keeps a place of a stream that brought no rows.
+    pub fn consume(&self, at: Consumed<'_>, now_ms: i64) -> Result<PendingAppend, AppendError> {
+        check_consumed(&at)?;
+        let kept = self.inner.consume(&mut self.inner.state.lock(), at, now_ms)?;
+        Ok(self.inner.pending(kept, Outcome::Stored { rows: 0, refused: Vec::new() }))
+    }
+
+    /// The partitions of a stream, each with the offset to go on at.
+    pub fn offsets(&self, stream: &str) -> BTreeMap<u32, u64> {
+        self.inner.state.lock().offsets.of(stream)
+    }
+
+    /// The highest sequence taken of a class of a source, on disk or not yet; 0 if there is none.
+    pub fn last_sequence(&self, collector: &str, epoch: u64, class: Class) -> u64 {
+        self.inner.state.lock().sources.last(collector, epoch, class)
     }
 
     /// The highest sequence on disk of each class of a source.
@@ -213,12 +243,16 @@ impl Store {
 }
 
 impl Inner {
-    fn append(&self, append: &Append<'_>) -> Result<(Position, Outcome), AppendError> {
+    fn append(&self, append: &Append<'_>, at: Option<Consumed<'_>>) -> Result<(Position, Outcome), AppendError> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        if let Some(at) = append.origin.as_ref().and_then(|origin| state.sources.duplicate(origin)) {
+        if let Some(durable_at) = append.origin.as_ref().and_then(|origin| state.sources.duplicate(origin)) {
+            let durable_at = match at {
+                None => durable_at,
+                Some(at) => self.consume(state, at, append.now_ms)?,
+            };
             state.counters.duplicates += 1;
-            return Ok((at, Outcome::Duplicate));
+            return Ok((durable_at, Outcome::Duplicate));
         }
         let head_bytes = state.head_size().1;
         if head_bytes >= self.config.head_bytes_max {
@@ -232,19 +266,23 @@ impl Inner {
             }
             state.tenants.insert(tenant.clone(), Tenant::new(BTreeMap::new()));
         }
-        let (at, rows, refused, class) = match &append.rows {
+        let head = record::Head { tenant: append.tenant, origin: append.origin, consumed: at };
+        let (durable_at, rows, refused, class) = match &append.rows {
             Rows::Samples(rows) => {
-                let (at, rows, refused) = self.append_samples(state, &tenant, append, rows)?;
+                let (at, rows, refused) = self.append_samples(state, &head, rows, append.now_ms)?;
                 (at, rows, refused, Class::Samples)
             }
             Rows::Events(events) => {
-                let (at, rows, refused) = self.append_events(state, &tenant, append, events)?;
+                let (at, rows, refused) = self.append_events(state, &head, events, append.now_ms)?;
                 (at, rows, refused, events.table.class())
             }
         };
         if let Some(origin) = &append.origin {
             let synced = self.log.progress().borrow().synced;
-            state.sources.advance(origin, at, synced, append.now_ms);
+            state.sources.advance(origin, durable_at, synced, append.now_ms);
+        }
+        if let Some(at) = &at {
+            state.offsets.set(at, append.now_ms);
         }
         state.oldest_ms.get_or_insert(append.now_ms);
         state.counters.rows += rows;
@@ -256,24 +294,31 @@ impl Inner {
             // nobody listening is no error
             let _ = self.notices.send(Notice { tenant, class, rows });
         }
-        Ok((at, Outcome::Stored { rows, refused: refused.into_iter().collect() }))
+        Ok((durable_at, Outcome::Stored { rows, refused: refused.into_iter().collect() }))
+    }
+
+    /// Logs a place alone; the answer is where it becomes durable.
+    fn consume(&self, state: &mut State, at: Consumed<'_>, now_ms: i64) -> Result<Position, AppendError> {
+        let kept = self.log.append(FrameKind::Consumed, &record::encode_consumed(at)).map_err(|e| refused(&e))?;
+        state.offsets.set(&at, now_ms);
+        state.oldest_ms.get_or_insert(now_ms);
+        Ok(kept)
     }
 
     fn append_samples(
         &self,
         state: &mut State,
-        tenant: &Arc<str>,
-        append: &Append<'_>,
+        of: &record::Head<'_>,
         rows: &SampleRows<'_>,
+        now_ms: i64,
     ) -> Result<(Position, u64, Refused), AppendError> {
         let limits = &self.config.limits;
-        let window = Window::new(limits, self.config.retention.of(None).age_ms, append.now_ms);
+        let window = Window::new(limits, self.config.retention.of(None).age_ms, now_ms);
         let series_free = limits.series_max.saturating_sub(state.tenants.values().map(|t| t.metrics.series()).sum());
-        let Some(head) = state.tenants.get_mut(tenant) else { return Err(AppendError::Closed) };
-        let admitted = head.admit(rows, limits, window, series_free, append.origin.as_ref());
+        let Some(head) = state.tenants.get_mut(of.tenant) else { return Err(AppendError::Closed) };
+        let admitted = head.admit(rows, limits, window, series_free, of.origin.as_ref());
         let payload = record::encode_samples(
-            tenant,
-            append.origin.as_ref(),
+            of,
             admitted.definitions.iter().copied(),
             &admitted.series,
             &admitted.timestamps_ms,
@@ -298,12 +343,12 @@ impl Inner {
     fn append_events(
         &self,
         state: &mut State,
-        tenant: &Arc<str>,
-        append: &Append<'_>,
+        of: &record::Head<'_>,
         events: &Events,
+        now_ms: i64,
     ) -> Result<(Position, u64, Refused), AppendError> {
         let table = events.table;
-        let window = Window::new(&self.config.limits, self.config.retention.of(Some(table)).age_ms, append.now_ms);
+        let window = Window::new(&self.config.limits, self.config.retention.of(Some(table)).age_ms, now_ms);
         let mut counts = Refused::new();
         let keep: Vec<u32> = (0..events.rows() as u32)
             .filter(|row| match window.refuse(events.ts_ms(*row as usize)) {
@@ -316,11 +361,11 @@ impl Inner {
             .collect();
         let keep_only = (keep.len() < events.rows()).then_some(&keep[..]);
         let batch = to_batch(events, keep_only).map_err(|e| AppendError::Malformed(e.to_string()))?;
-        let payload = record::encode_events(tenant, append.origin.as_ref(), events, keep_only);
+        let payload = record::encode_events(of, events, keep_only);
         if payload.len() > record::RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { what: "bytes", found: payload.len(), max: record::RECORD_BYTES_MAX });
         }
-        let Some(head) = state.tenants.get_mut(tenant) else { return Err(AppendError::Closed) };
+        let Some(head) = state.tenants.get_mut(of.tenant) else { return Err(AppendError::Closed) };
         let at = self.log.append(FrameKind::Events, &payload).map_err(|failure| refused(&failure))?;
         if !keep.is_empty() {
             head.put_events(table, batch)?;

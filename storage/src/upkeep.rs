@@ -104,6 +104,7 @@ impl Inner {
         }
         manifest.log_segment = sealed.log_segment;
         manifest.sources.clone_from(&sealed.sources);
+        manifest.offsets.clone_from(&sealed.offsets);
         manifest.families.clone_from(&sealed.families);
         self.commit(manifest, |state| {
             state.sealed = None;
@@ -131,14 +132,14 @@ impl Inner {
             Failure::Closed => MaintainError::Full("the store is closed".into()),
         })?;
         let bytes = state.head_size().1 as usize;
-        let (sources, families) = (state.sources.entries(), state.tenants.iter());
+        let (sources, offsets, families) = (state.sources.entries(), state.offsets.entries(), state.tenants.iter());
         let families = families
             .filter(|(_, t)| !t.families.is_empty())
             .map(|(name, t)| (name.to_string(), BTreeMap::clone(&t.families)))
             .collect();
         let filled = state.tenants.iter_mut().filter(|(_, t)| !t.is_empty());
         let tenants = filled.map(|(name, tenant)| tenant.seal(name)).collect();
-        let sealed = Arc::new(Sealed { log_segment, tenants, sources, families, bytes });
+        let sealed = Arc::new(Sealed { log_segment, tenants, sources, offsets, families, bytes });
         state.sealed = Some(sealed.clone());
         state.oldest_ms = None;
         Ok(Some(sealed))

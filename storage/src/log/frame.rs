@@ -5,7 +5,9 @@ use super::Position;
 /// First bytes of a segment.
 pub(crate) const MAGIC: &[u8; 4] = b"TWLG";
 /// Version of the segment format, the byte behind the magic.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
+/// The oldest version that is read: 1 knew no offsets.
+const VERSION_MIN: u8 = 1;
 /// Bytes of a segment's header.
 pub(crate) const HEADER_BYTES: usize = 28;
 /// Bytes of a frame before its payload: length, checksum, kind.
@@ -23,19 +25,26 @@ pub(crate) enum FrameKind {
     Samples = 2,
     /// Event rows.
     Events = 3,
+    /// An offset that brought no rows.
+    Consumed = 4,
 }
 
 impl FrameKind {
     fn from_byte(byte: u8) -> Option<FrameKind> {
-        [FrameKind::Group, FrameKind::Samples, FrameKind::Events].into_iter().find(|k| *k as u8 == byte)
+        const KINDS: [FrameKind; 4] = [FrameKind::Group, FrameKind::Samples, FrameKind::Events, FrameKind::Consumed];
+        KINDS.into_iter().find(|k| *k as u8 == byte)
     }
 }
 
 /// A segment's header.
 pub(crate) fn header(segment: u64, generation: u64) -> [u8; HEADER_BYTES] {
+    header_of(VERSION, segment, generation)
+}
+
+fn header_of(version: u8, segment: u64, generation: u64) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
     out[..4].copy_from_slice(MAGIC);
-    out[4] = VERSION;
+    out[4] = version;
     out[8..16].copy_from_slice(&segment.to_le_bytes());
     out[16..24].copy_from_slice(&generation.to_le_bytes());
     let crc = crc32c::crc32c(&out[..24]);
@@ -65,13 +74,13 @@ pub(crate) fn read_header(bytes: &[u8], segment: u64) -> Header {
         return Header::Blank;
     }
     let sound = crc32c::crc32c(&head[..24]).to_le_bytes() == head[24..];
-    if head[..4] == *MAGIC && sound && head[4] != VERSION {
+    if head[..4] == *MAGIC && sound && !(VERSION_MIN..=VERSION).contains(&head[4]) {
         return Header::Version(head[4]);
     }
     let mut generation = [0; 8];
     generation.copy_from_slice(&head[16..24]);
     let generation = u64::from_le_bytes(generation);
-    if *head == header(segment, generation) { Header::Generation(generation) } else { Header::Damaged }
+    if *head == header_of(head[4], segment, generation) { Header::Generation(generation) } else { Header::Damaged }
 }
 
 /// The checksum of a frame covers its place, so that a frame that strayed from elsewhere is not taken for this one.

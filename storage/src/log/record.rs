@@ -6,7 +6,7 @@ use proto::{Class, Events, Labels, Table, events::Cells, samples::Family};
 
 use super::bytes::{Cursor, Malformed, put_bytes, put_varint, unzigzag, zigzag};
 use super::frame::FrameKind;
-use crate::append::Origin;
+use crate::append::{Consumed, Origin};
 
 /// Most rows in one record.
 pub(crate) const RECORD_ROWS_MAX: usize = proto::batch::ROWS_MAX;
@@ -33,11 +33,35 @@ pub(crate) struct OwnedOrigin {
     pub(crate) sequence: u64,
 }
 
+/// A place in a stream that owns its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnedConsumed {
+    pub(crate) stream: String,
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+}
+
+impl OwnedConsumed {
+    /// The same, borrowed.
+    pub(crate) fn borrow(&self) -> Consumed<'_> {
+        Consumed { stream: &self.stream, partition: self.partition, offset: self.offset }
+    }
+}
+
+/// What every record begins with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Head<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) origin: Option<Origin<'a>>,
+    pub(crate) consumed: Option<Consumed<'a>>,
+}
+
 /// A decoded record.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     pub(crate) tenant: String,
     pub(crate) origin: Option<OwnedOrigin>,
+    pub(crate) consumed: Option<OwnedConsumed>,
     pub(crate) rows: RecordRows,
 }
 
@@ -46,6 +70,8 @@ pub(crate) struct Record {
 pub(crate) enum RecordRows {
     Samples(SamplesRecord),
     Events(Events),
+    /// An offset alone.
+    None,
 }
 
 /// Samples by series id; ids are given by definitions in this or an earlier record of the same tenant and generation.
@@ -68,18 +94,32 @@ impl PartialEq for SamplesRecord {
     }
 }
 
-fn put_head(out: &mut Vec<u8>, tenant: &str, origin: Option<&Origin<'_>>) {
-    put_bytes(out, tenant.as_bytes());
-    match origin {
-        None => out.push(0),
-        Some(origin) => {
-            out.push(1);
-            put_bytes(out, origin.collector.as_bytes());
-            put_varint(out, origin.epoch);
-            put_varint(out, origin.class as u64);
-            put_varint(out, origin.sequence);
-        }
+/// Bits of the byte behind the tenant: what follows it.
+const HAS_ORIGIN: u8 = 1;
+const HAS_CONSUMED: u8 = 2;
+
+fn put_head(out: &mut Vec<u8>, head: &Head<'_>) {
+    put_bytes(out, head.tenant.as_bytes());
+    let origin_bit = if head.origin.is_some() { HAS_ORIGIN } else { 0 };
+    out.push(origin_bit | if head.consumed.is_some() { HAS_CONSUMED } else { 0 });
+    if let Some(origin) = &head.origin {
+        put_bytes(out, origin.collector.as_bytes());
+        put_varint(out, origin.epoch);
+        put_varint(out, origin.class as u64);
+        put_varint(out, origin.sequence);
     }
+    if let Some(consumed) = &head.consumed {
+        put_bytes(out, consumed.stream.as_bytes());
+        put_varint(out, u64::from(consumed.partition));
+        put_varint(out, consumed.offset);
+    }
+}
+
+/// The payload of an offset that brought no rows.
+pub(crate) fn encode_consumed(consumed: Consumed<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_head(&mut out, &Head { consumed: Some(consumed), ..Head::default() });
+    out
 }
 
 /// Appends a block: its coding, then its bytes behind their length.
@@ -116,8 +156,7 @@ fn take_block(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Malformed> {
 
 /// A samples record's payload.
 pub(crate) fn encode_samples<'a>(
-    tenant: &str,
-    origin: Option<&Origin<'_>>,
+    head: &Head<'_>,
     definitions: impl Iterator<Item = (u32, &'a [u8])>,
     series: &[u32],
     timestamps_ms: &[i64],
@@ -125,7 +164,7 @@ pub(crate) fn encode_samples<'a>(
     families: &[&Family],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + values.len() * 8);
-    put_head(&mut out, tenant, origin);
+    put_head(&mut out, head);
     let mut block = Vec::new();
     for (id, labels) in definitions {
         put_varint(&mut block, u64::from(id));
@@ -252,13 +291,12 @@ fn take_values(cursor: &mut Cursor<'_>, rows: usize) -> Result<Vec<f64>, Malform
 
 /// An events record's payload; only the rows of `keep` (all, if `None`).
 pub(crate) fn encode_events(
-    tenant: &str,
-    origin: Option<&Origin<'_>>,
+    head: &Head<'_>,
     events: &Events,
     keep: Option<&[u32]>,
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    put_head(&mut out, tenant, origin);
+    put_head(&mut out, head);
     let rows: Vec<u32> = keep.map_or_else(|| (0..events.rows() as u32).collect(), <[u32]>::to_vec);
     put_varint(&mut out, events.table as u64);
     put_varint(&mut out, rows.len() as u64);
@@ -351,25 +389,38 @@ fn take_column<T>(
 pub(crate) fn decode(kind: FrameKind, payload: &[u8]) -> Result<Record, Malformed> {
     let mut cursor = Cursor(payload);
     let tenant = cursor.text()?.to_owned();
-    let origin = match cursor.byte()? {
-        0 => None,
-        1 => Some(OwnedOrigin {
+    let bits = cursor.byte()?;
+    if bits & !(HAS_ORIGIN | HAS_CONSUMED) != 0 {
+        return Err(Malformed("unknown origin coding"));
+    }
+    let mut origin = None;
+    if bits & HAS_ORIGIN != 0 {
+        origin = Some(OwnedOrigin {
             collector: cursor.text()?.to_owned(),
             epoch: cursor.varint()?,
             class: class(cursor.varint()?)?,
             sequence: cursor.varint()?,
-        }),
-        _ => return Err(Malformed("unknown origin coding")),
-    };
+        });
+    }
+    let mut consumed = None;
+    if bits & HAS_CONSUMED != 0 {
+        consumed = Some(OwnedConsumed {
+            stream: cursor.text()?.to_owned(),
+            partition: u32::try_from(cursor.varint()?).map_err(|_| Malformed("partition that is no u32"))?,
+            offset: cursor.varint()?,
+        });
+    }
     let rows = match kind {
         FrameKind::Samples => RecordRows::Samples(decode_samples(&mut cursor)?),
         FrameKind::Events => RecordRows::Events(decode_events(&mut cursor)?),
+        FrameKind::Consumed if consumed.is_none() => return Err(Malformed("an offset without its place")),
+        FrameKind::Consumed => RecordRows::None,
         FrameKind::Group => return Err(Malformed("a group is no record")),
     };
     if !cursor.is_empty() {
         return Err(Malformed("more bytes than the record has"));
     }
-    Ok(Record { tenant, origin, rows })
+    Ok(Record { tenant, origin, consumed, rows })
 }
 
 fn class(n: u64) -> Result<Class, Malformed> {

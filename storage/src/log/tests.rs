@@ -9,12 +9,25 @@ use proto::{Class, Events, EventsBuilder, Labels, Table, Value, samples::Family}
 use super::{
     Log, Position, Replayed,
     frame::{self, FrameKind, GROUP_BYTES, HEADER_BYTES},
-    record::{self, OwnedOrigin, Record, RecordRows, SamplesRecord},
+    record::{self, Head, OwnedConsumed, OwnedOrigin, Record, RecordRows, SamplesRecord},
     replay, segment_name,
 };
-use crate::{OnDamage, OpenError, Origin, disk::Files};
+use crate::{Consumed, OnDamage, OpenError, Origin, disk::Files};
 
 const ORIGIN: Origin<'static> = Origin { collector: "db1", epoch: 3, class: Class::Samples, sequence: 9 };
+
+const fn consumed(offset: u64) -> Consumed<'static> {
+    Consumed { stream: "cluster/tidewatch", partition: 3, offset }
+}
+
+fn owned_consumed(offset: u64) -> Option<OwnedConsumed> {
+    let Consumed { stream, partition, offset } = consumed(offset);
+    Some(OwnedConsumed { stream: stream.into(), partition, offset })
+}
+
+fn head(tenant: &str) -> Head<'_> {
+    Head { tenant, ..Head::default() }
+}
 
 fn owned(origin: Origin<'_>) -> OwnedOrigin {
     OwnedOrigin {
@@ -25,10 +38,9 @@ fn owned(origin: Origin<'_>) -> OwnedOrigin {
     }
 }
 
-fn encode(samples: &SamplesRecord, origin: Option<&Origin<'_>>) -> Vec<u8> {
+fn encode(samples: &SamplesRecord, head: &Head<'_>) -> Vec<u8> {
     record::encode_samples(
-        "0",
-        origin,
+        head,
         samples.definitions.iter().map(|(id, labels)| (*id, labels.as_bytes())),
         &samples.series,
         &samples.timestamps_ms,
@@ -56,10 +68,27 @@ fn example() -> SamplesRecord {
     }
 }
 
-/// The bytes of version 1, of a segment with one record of samples and one of events.
+/// What version 1 wrote is read: a segment with one record of samples and one of events.
 #[test]
-fn golden_bytes_of_version_1() {
+fn golden_bytes_of_version_1_are_read() {
     let golden = include_bytes!("../../testdata/log-v1");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(segment_name(1)), golden).unwrap();
+    let (records, replayed) = read(dir.path(), OnDamage::Stop).unwrap();
+    let events = logs(&[("db1", 5, Some("hello")), ("db2", 7, None)]);
+    let samples = RecordRows::Samples(example());
+    let expected = [
+        Record { tenant: "0".into(), origin: Some(owned(ORIGIN)), consumed: None, rows: samples },
+        Record { tenant: "acme".into(), origin: None, consumed: None, rows: RecordRows::Events(events) },
+    ];
+    assert_eq!(records, expected);
+    assert_eq!(replayed.end, Position { segment: 1, offset: golden.len() as u64 });
+}
+
+/// The bytes of version 2: samples with origin and place, events with a place and without, a place alone.
+#[test]
+fn golden_bytes_of_version_2() {
+    let golden = include_bytes!("../../testdata/log-v2");
     let events = logs(&[("db1", 5, Some("hello")), ("db2", 7, None)]);
     let mut bytes = frame::header(1, 1).to_vec();
     let put = |kind, payload: &[u8], bytes: &mut Vec<u8>| {
@@ -67,17 +96,24 @@ fn golden_bytes_of_version_1() {
     };
     let at = Position { segment: 1, offset: HEADER_BYTES as u64 };
     bytes.extend(frame::group(at, Position::default()));
-    put(FrameKind::Samples, &encode(&example(), Some(&ORIGIN)), &mut bytes);
-    put(FrameKind::Events, &record::encode_events("acme", None, &events, None), &mut bytes);
+    let of_samples = Head { tenant: "0", origin: Some(ORIGIN), consumed: Some(consumed(40)) };
+    put(FrameKind::Samples, &encode(&example(), &of_samples), &mut bytes);
+    let of_events = Head { consumed: Some(consumed(41)), ..head("acme") };
+    put(FrameKind::Events, &record::encode_events(&of_events, &events, None), &mut bytes);
+    put(FrameKind::Events, &record::encode_events(&head("acme"), &events, None), &mut bytes);
+    put(FrameKind::Consumed, &record::encode_consumed(consumed(300)), &mut bytes);
     let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
     assert_eq!(hex(&bytes), hex(golden));
 
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(segment_name(1)), golden).unwrap();
     let (records, replayed) = read(dir.path(), OnDamage::Stop).unwrap();
+    let (samples, events) = (RecordRows::Samples(example()), RecordRows::Events(events));
     let expected = [
-        Record { tenant: "0".into(), origin: Some(owned(ORIGIN)), rows: RecordRows::Samples(example()) },
-        Record { tenant: "acme".into(), origin: None, rows: RecordRows::Events(events) },
+        Record { tenant: "0".into(), origin: Some(owned(ORIGIN)), consumed: owned_consumed(40), rows: samples },
+        Record { tenant: "acme".into(), origin: None, consumed: owned_consumed(41), rows: events.clone() },
+        Record { tenant: "acme".into(), origin: None, consumed: None, rows: events },
+        Record { tenant: String::new(), origin: None, consumed: owned_consumed(300), rows: RecordRows::None },
     ];
     assert_eq!(records, expected);
     assert_eq!(replayed.end, Position { segment: 1, offset: golden.len() as u64 });
@@ -105,7 +141,7 @@ proptest! {
             samples.timestamps_ms.push(if is_regular { 5 } else { ts });
             samples.values.push(integers.get(i).map_or(f64::from_bits(bits), |n| (*n >> (i % 64)) as f64));
         }
-        let decoded = record::decode(FrameKind::Samples, &encode(&samples, None)).unwrap();
+        let decoded = record::decode(FrameKind::Samples, &encode(&samples, &head("0"))).unwrap();
         prop_assert_eq!(decoded.rows, RecordRows::Samples(samples));
     }
 
@@ -113,15 +149,16 @@ proptest! {
     fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = record::decode(FrameKind::Samples, &bytes);
         let _ = record::decode(FrameKind::Events, &bytes);
+        let _ = record::decode(FrameKind::Consumed, &bytes);
     }
 
     #[test]
     fn a_damaged_record_is_refused_or_well_formed(at in any::<prop::sample::Index>(), bit in 0u8..8) {
-        let mut bytes = encode(&example(), Some(&ORIGIN));
+        let mut bytes = encode(&example(), &Head { tenant: "0", origin: Some(ORIGIN), consumed: Some(consumed(7)) });
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
         let _ = record::decode(FrameKind::Samples, &bytes);
-        let mut bytes = record::encode_events("0", None, &logs(&[("a", 1, Some("x")), ("b", 2, None)]), None);
+        let mut bytes = record::encode_events(&head("0"), &logs(&[("a", 1, Some("x")), ("b", 2, None)]), None);
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
         let _ = record::decode(FrameKind::Events, &bytes);
@@ -131,7 +168,8 @@ proptest! {
 #[test]
 fn only_the_rows_to_keep_are_written() {
     let events = logs(&[("a", 1, Some("x")), ("b", 2, None), ("c", 3, Some(&"long ".repeat(500)))]);
-    let decoded = record::decode(FrameKind::Events, &record::encode_events("0", None, &events, Some(&[0, 2]))).unwrap();
+    let encoded = record::encode_events(&head("0"), &events, Some(&[0, 2]));
+    let decoded = record::decode(FrameKind::Events, &encoded).unwrap();
     let kept = logs(&[("a", 1, Some("x")), ("c", 3, Some(&"long ".repeat(500)))]);
     assert_eq!(decoded.rows, RecordRows::Events(kept));
 }
@@ -146,7 +184,7 @@ fn write_log(dir: &std::path::Path, groups: usize, segment_bytes: u64) -> Vec<Po
         let mut end = Position::default();
         for n in 0..2 {
             let events = logs(&[("a", (group * 2 + n) as i64, Some("some text of a log line"))]);
-            end = log.append(FrameKind::Events, &record::encode_events("0", None, &events, None)).unwrap();
+            end = log.append(FrameKind::Events, &record::encode_events(&head("0"), &events, None)).unwrap();
         }
         begins.push(end);
         let mut progress = log.progress();
@@ -246,9 +284,9 @@ fn a_lost_segment_is_said() {
 fn a_later_version_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let mut header = frame::header(1, 1);
-    header[4] = 2;
+    header[4] = 3;
     let crc = crc32c::crc32c(&header[..24]);
     header[24..].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(dir.path().join(segment_name(1)), header).unwrap();
-    assert!(matches!(read(dir.path(), OnDamage::Skip), Err(OpenError::Version { found: 2, known: 1, .. })));
+    assert!(matches!(read(dir.path(), OnDamage::Skip), Err(OpenError::Version { found: 3, known: 2, .. })));
 }

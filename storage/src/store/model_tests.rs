@@ -6,6 +6,7 @@ use super::*;
 const SEEDS: u64 = 300;
 const OPERATIONS: usize = 30;
 const KEEP_MS: i64 = 3 * DAY_MS;
+const STREAM: &str = "cluster/topic";
 
 #[derive(Default)]
 struct Model {
@@ -13,6 +14,7 @@ struct Model {
     logs: BTreeMap<&'static str, Vec<(String, i64, i64)>>,
     sequences: BTreeMap<(String, bool), u64>,
     sent: Vec<Sent>,
+    offsets: BTreeMap<u32, u64>,
     now_ms: i64,
 }
 
@@ -31,6 +33,17 @@ impl Model {
             }
         }
         self.sent.push(sent.clone());
+    }
+
+    /// Where the next one was read, for some of them: behind the last of its partition.
+    fn place(&mut self, random: &mut fastrand::Rng) -> Option<Consumed<'static>> {
+        let partition = random.u32(0..4);
+        if partition == 3 {
+            return None;
+        }
+        let next = self.offsets.entry(partition).or_default();
+        *next += 1;
+        Some(Consumed { stream: STREAM, partition, offset: *next - 1 })
     }
 
     fn random(&mut self, random: &mut fastrand::Rng) -> Sent {
@@ -70,6 +83,7 @@ impl Model {
 
     /// Rows older than retention may be gone or not; all others must be there, and nothing else.
     async fn check(&mut self, store: &Store) {
+        assert_eq!(store.offsets(STREAM), self.offsets);
         let horizon = self.now_ms - KEEP_MS;
         for tenant in ["0", "other"] {
             let expected = self.samples.get(tenant).cloned().unwrap_or_default();
@@ -113,15 +127,18 @@ async fn run(seed: u64) {
         match random.u8(0..20) {
             0..=9 => {
                 let sent = model.random(&mut random);
-                match sent.send(&store, model.now_ms).await.unwrap() {
+                let place = model.place(&mut random);
+                match sent.send_read_at(&store, model.now_ms, place).await.unwrap() {
                     Outcome::Stored { refused, .. } => assert!(refused.is_empty(), "{refused:?}"),
                     Outcome::Duplicate => panic!("{sent:?} is no duplicate"),
                 }
                 model.add(&sent);
             }
             10 => {
-                if let Some(sent) = random.choice(&model.sent) {
-                    assert_eq!(sent.send(&store, model.now_ms).await.unwrap(), Outcome::Duplicate);
+                if let Some(sent) = random.choice(&model.sent).cloned() {
+                    let place = model.place(&mut random);
+                    let outcome = sent.send_read_at(&store, model.now_ms, place).await.unwrap();
+                    assert_eq!(outcome, Outcome::Duplicate);
                 }
             }
             11..=13 => drop(store.flush(model.now_ms).await.unwrap()),
@@ -136,6 +153,7 @@ async fn run(seed: u64) {
                     drop(store);
                 }
                 store = Store::open(config.clone(), model.now_ms).await.unwrap();
+                assert_eq!(store.offsets(STREAM), model.offsets);
             }
             _ => model.check(&store).await,
         }

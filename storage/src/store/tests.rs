@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use proto::{Class, EventsBuilder, Labels, Table, Value, refusal::Refusal, samples::Family};
 
 use crate::{
-    Append, AppendError, EventQuery, Keep, Limits, MatchOp, Matcher, OpenError, Origin, Outcome, Retention, Rows,
+    Append, AppendError, Consumed, EventQuery, Keep, Limits, MatchOp, Matcher, OpenError, Origin, Outcome, Retention, Rows,
     SampleRows, SeriesQuery, Store, StoreConfig, events::write::timestamps,
 };
 
@@ -21,6 +21,8 @@ mod cases;
 mod faults;
 #[path = "model_tests.rs"]
 mod model;
+#[path = "offsets_tests.rs"]
+mod offsets;
 
 pub(super) const DAY_MS: i64 = 86_400_000;
 /// 2026-11-22 00:00 UTC.
@@ -59,12 +61,28 @@ pub(super) fn series_labels(n: u32) -> Labels {
 
 impl Sent {
     pub(super) async fn send(&self, store: &Store, now_ms: i64) -> Result<Outcome, AppendError> {
+        self.send_read_at(store, now_ms, None).await
+    }
+
+    /// As if it had been read at a place of a stream.
+    pub(super) async fn send_read_at(
+        &self,
+        store: &Store,
+        now_ms: i64,
+        place: Option<Consumed<'_>>,
+    ) -> Result<Outcome, AppendError> {
         let class = match &self.rows {
             SentRows::Samples(_) => Class::Samples,
             SentRows::Logs(_) => Class::Logs,
         };
         let origin = Origin { collector: &self.collector, epoch: 1, class, sequence: self.sequence };
-        let append = |rows: Rows<'_>| store.append(Append { tenant: self.tenant, origin: Some(origin), rows, now_ms });
+        let append = |rows: Rows<'_>| {
+            let append = Append { tenant: self.tenant, origin: Some(origin), rows, now_ms };
+            match place {
+                None => store.append(append),
+                Some(place) => store.append_consumed(append, place),
+            }
+        };
         let pending = match &self.rows {
             SentRows::Samples(rows) => {
                 let labels: Vec<Labels> = rows.iter().map(|r| series_labels(r.0)).collect();
