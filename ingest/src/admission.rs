@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use proto::{Class, refusal::Refusal};
-use storage::{Append, AppendError, Origin, Outcome, Rows, Store};
+use storage::{Append, AppendError, Consumed, Origin, Outcome, Rows, Store};
 
 use crate::{Counters, Door};
 
@@ -84,6 +84,19 @@ impl Admission {
         origin: Option<Origin<'_>>,
         rows: Rows<'_>,
     ) -> Result<impl Future<Output = Result<Admitted, Refused>> + Send + 'static + use<>, Refused> {
+        self.admit_read_at(door, tenant, origin, rows, None)
+    }
+
+    /// [`Admission::admit`] of rows that were read at a place of a stream: the place is stored with them, also if they are a
+    /// duplicate. If they are refused whole it is not.
+    pub fn admit_read_at(
+        &self,
+        door: Door,
+        tenant: &str,
+        origin: Option<Origin<'_>>,
+        rows: Rows<'_>,
+        place: Option<Consumed<'_>>,
+    ) -> Result<impl Future<Output = Result<Admitted, Refused>> + Send + 'static + use<>, Refused> {
         let (class, count) = match rows {
             Rows::Samples(samples) => (Class::Samples, samples.values.len() as u64),
             Rows::Events(events) => (events.table.class(), events.rows() as u64),
@@ -95,10 +108,12 @@ impl Admission {
                 Refused::new(Refusal::Forbidden, "the server alone writes alert_events"),
             ));
         }
-        let pending = self
-            .store
-            .append(Append { tenant, origin, rows, now_ms: self.now_ms() })
-            .map_err(|error| self.refuse(door, count, error.into()))?;
+        let append = Append { tenant, origin, rows, now_ms: self.now_ms() };
+        let pending = match place {
+            None => self.store.append(append),
+            Some(place) => self.store.append_consumed(append, place),
+        };
+        let pending = pending.map_err(|error| self.refuse(door, count, error.into()))?;
         let admission = self.clone();
         Ok(async move {
             match pending.await {

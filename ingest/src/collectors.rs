@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use proto::wire;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::Door;
+
 /// Most collectors remembered, connected or not; the longest absent is forgotten first.
 pub const COLLECTORS_MAX: usize = 10_000;
 /// Most instances remembered per collector.
@@ -36,9 +38,11 @@ pub struct CollectorStatus {
     pub tenant: String,
     /// Life of its spool.
     pub epoch: u64,
-    /// Whether its stream is open.
+    /// The way it sends: `grpc`, or `kafka`, on which nothing can be asked of it.
+    pub door: &'static str,
+    /// Whether its stream is open; never on Kafka, which does not tell.
     pub connected: bool,
-    /// When its last stream was opened, milliseconds.
+    /// When its last stream was opened, or its first batch came by Kafka, milliseconds.
     pub connected_at_ms: i64,
     /// When its last batch came, milliseconds.
     pub last_batch_ms: Option<i64>,
@@ -57,6 +61,9 @@ pub enum ReadNowError {
     /// The collector that watches it is away.
     #[error("collector {0:?} is not connected")]
     NotConnected(String),
+    /// The collector that watches it sends by Kafka, which carries no requests.
+    #[error("collector {0:?} sends by kafka, on which nothing can be asked of it")]
+    OneWay(String),
     /// Too many requests wait for this collector.
     #[error("collector {0:?} has {REQUESTS_PER_COLLECTOR_MAX} requests waiting")]
     Busy(String),
@@ -138,6 +145,9 @@ impl Collectors {
             return Err(ReadNowError::UnknownInstance(instance.to_owned()));
         };
         let not_connected = || ReadNowError::NotConnected(collector.clone());
+        if state.collectors.get(collector).is_some_and(|e| e.status.door == Door::Kafka.as_str()) {
+            return Err(ReadNowError::OneWay(collector.clone()));
+        }
         let entry = state.collectors.get(collector).filter(|e| e.status.connected).ok_or_else(not_connected)?;
         match entry.requests.try_send(request) {
             Ok(()) => Ok(collector.clone()),
@@ -155,16 +165,8 @@ impl Collectors {
         if let Some(before) = state.collectors.remove(&status.collector) {
             status.instances = before.status.instances;
             status.last_batch_ms = before.status.last_batch_ms;
-        } else if state.collectors.len() >= COLLECTORS_MAX {
-            let longest_absent = state
-                .collectors
-                .values()
-                .min_by_key(|e| (e.status.connected, e.status.last_batch_ms.unwrap_or(e.status.connected_at_ms)))
-                .map(|e| e.status.collector.clone());
-            if let Some(collector) = longest_absent {
-                state.collectors.remove(&collector);
-                state.watched_by.retain(|_, by| *by != collector);
-            }
+        } else {
+            state.make_room();
         }
         state.collectors.insert(status.collector.clone(), Entry { status, stream, requests });
         (stream, receiver)
@@ -201,8 +203,64 @@ impl Collectors {
         instances: impl IntoIterator<Item = &'a str>,
     ) {
         let mut state = self.state.lock();
-        let State { collectors, watched_by, .. } = &mut *state;
-        let Some(entry) = collectors.get_mut(collector).filter(|e| e.stream == stream) else { return };
+        if state.collectors.get(collector).is_some_and(|e| e.stream == stream) {
+            state.batch(collector, now_ms, instances);
+        }
+    }
+
+    /// A batch came by Kafka. Who has a stream open is not known by that.
+    pub(crate) fn batch_by_kafka<'a>(
+        &self,
+        source: &proto::batch::Source,
+        tenant: &str,
+        now_ms: i64,
+        instances: impl IntoIterator<Item = &'a str>,
+    ) {
+        let mut state = self.state.lock();
+        let known = state.collectors.get_mut(&*source.collector);
+        if known.is_none() {
+            state.make_room();
+            let status = CollectorStatus {
+                collector: source.collector.to_string(),
+                host: String::new(),
+                version: String::new(),
+                tenant: tenant.to_owned(),
+                epoch: source.epoch,
+                door: Door::Kafka.as_str(),
+                connected: false,
+                connected_at_ms: now_ms,
+                last_batch_ms: None,
+                batches: 0,
+                instances: BTreeSet::new(),
+            };
+            let entry = Entry { status, stream: 0, requests: mpsc::channel(1).0 };
+            state.collectors.insert(source.collector.to_string(), entry);
+        } else if let Some(entry) = known.filter(|e| !e.status.connected) {
+            (entry.status.door, entry.status.epoch) = (Door::Kafka.as_str(), source.epoch);
+        }
+        state.batch(&source.collector, now_ms, instances);
+    }
+}
+
+impl State {
+    /// Forgets the collector absent for longest, if there are too many.
+    fn make_room(&mut self) {
+        if self.collectors.len() < COLLECTORS_MAX {
+            return;
+        }
+        let longest_absent = self
+            .collectors
+            .values()
+            .min_by_key(|e| (e.status.connected, e.status.last_batch_ms.unwrap_or(e.status.connected_at_ms)))
+            .map(|e| e.status.collector.clone());
+        if let Some(collector) = longest_absent {
+            self.collectors.remove(&collector);
+            self.watched_by.retain(|_, by| *by != collector);
+        }
+    }
+
+    fn batch<'a>(&mut self, collector: &str, now_ms: i64, instances: impl IntoIterator<Item = &'a str>) {
+        let Some(entry) = self.collectors.get_mut(collector) else { return };
         entry.status.last_batch_ms = Some(now_ms);
         entry.status.batches += 1;
         for instance in instances {
@@ -213,8 +271,8 @@ impl Collectors {
                 }
                 known.insert(instance.to_owned());
             }
-            if watched_by.get(instance).is_none_or(|by| by != collector) {
-                watched_by.insert(instance.to_owned(), collector.to_owned());
+            if self.watched_by.get(instance).is_none_or(|by| by != collector) {
+                self.watched_by.insert(instance.to_owned(), collector.to_owned());
             }
         }
     }
@@ -232,6 +290,7 @@ mod tests {
             version: "1".into(),
             tenant: "0".into(),
             epoch: 1,
+            door: Door::Grpc.as_str(),
             connected: true,
             connected_at_ms: 5,
             last_batch_ms: None,
@@ -264,6 +323,21 @@ mod tests {
         assert_eq!(ask("db1").await, Err(ReadNowError::NotConnected("c1".into())));
         let list = collectors.list();
         assert_eq!((list[0].connected, list[0].last_batch_ms, list[0].instances.len()), (false, Some(7), 2));
+    }
+
+    #[tokio::test]
+    async fn nothing_can_be_asked_of_who_sends_by_kafka_until_it_connects() {
+        let collectors = Collectors::default();
+        let source = proto::batch::Source { collector: "c1".into(), epoch: 3 };
+        collectors.batch_by_kafka(&source, "0", 7, ["db1"]);
+        let asked = collectors.read_now("db1", &["activity"], None, Duration::from_millis(1)).await;
+        assert_eq!(asked, Err(ReadNowError::OneWay("c1".into())));
+        let list = collectors.list();
+        assert_eq!((list[0].door, list[0].connected, list[0].epoch, list[0].batches), ("kafka", false, 3, 1));
+        let (_stream, _requests) = collectors.connect(status("c1"));
+        collectors.batch_by_kafka(&source, "0", 8, ["db1"]);
+        let asked = collectors.read_now("db1", &["activity"], None, Duration::from_millis(1)).await;
+        assert_eq!(asked, Err(ReadNowError::Deadline(Duration::from_millis(1))), "its stream is open");
     }
 
     #[tokio::test]

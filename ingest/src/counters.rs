@@ -11,19 +11,22 @@ pub enum Door {
     Grpc,
     /// Prometheus remote write.
     RemoteWrite,
+    /// A Kafka topic.
+    Kafka,
     /// The server about itself.
     Own,
 }
 
 impl Door {
     /// All of them, for metrics.
-    pub const ALL: [Door; 3] = [Door::Grpc, Door::RemoteWrite, Door::Own];
+    pub const ALL: [Door; 4] = [Door::Grpc, Door::RemoteWrite, Door::Kafka, Door::Own];
 
     /// Its name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Door::Grpc => "grpc",
             Door::RemoteWrite => "remote_write",
+            Door::Kafka => "kafka",
             Door::Own => "own",
         }
     }

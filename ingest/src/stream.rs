@@ -8,13 +8,13 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use proto::{
-    Batch, BatchError, Class, EventsBuilder, Payload, Table,
+    Batch, BatchError, Class,
     batch::describe,
     refusal::Refusal,
     tables::class_name,
     wire::{self, collector_message, server_message},
 };
-use storage::{Origin, Rows, SampleRows};
+use storage::{Origin, Rows};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, Streaming};
 
@@ -22,7 +22,9 @@ use crate::{
     Admission, Admitted, CollectorStatus, Collectors, Counters, Door, ReadNowError, Refused,
     batch_header::{self, BatchHeader},
     collectors::Request,
+    gap::Gap,
     progress::{Place, Progress},
+    rows::{instances, with_no_rows, with_rows},
 };
 
 /// Batches of one stream between arrival and disk.
@@ -129,6 +131,7 @@ impl Stream {
             version: hello.version.clone(),
             tenant: tenant.clone(),
             epoch: source.epoch,
+            door: Door::Grpc.as_str(),
             connected: true,
             connected_at_ms: admission.now_ms(),
             last_batch_ms: None,
@@ -299,21 +302,7 @@ impl Stream {
             return Ok(());
         }
         self.collectors.batch(&self.source.collector, self.number, self.admission.now_ms(), instances(batch));
-        let labels: Vec<&[u8]>;
-        let payload = match &batch.payload {
-            Payload::Samples(samples) => {
-                labels = samples.labels.iter().map(|l| l.as_bytes()).collect();
-                Rows::Samples(SampleRows {
-                    labels: &labels,
-                    series: &samples.series,
-                    timestamps_ms: &samples.timestamps_ms,
-                    values: &samples.values,
-                    families: &samples.families,
-                })
-            }
-            Payload::Events(events) => Rows::Events(events),
-        };
-        match self.hand_over(class, sequence, payload) {
+        match with_rows(&batch.payload, |rows| self.hand_over(class, sequence, rows)) {
             Ok(()) => {}
             Err(refused) if refused.reason.is_final() => self.refuse_for_good(class, sequence, rows, refused),
             Err(refused) => self.refuse_for_now(class, sequence, rows, refused),
@@ -359,14 +348,7 @@ impl Stream {
     /// Refused for good. Its number is stored with no rows, so that neither a resend nor the next batch finds a gap there.
     fn refuse_for_good(&mut self, class: Class, sequence: u64, rows: u64, refused: Refused) {
         self.push_refusal(class, sequence, rows, &refused, true);
-        let nothing = Table::of_class(class).map(|table| EventsBuilder::new(table).build());
-        let no_rows = match &nothing {
-            Some(events) => Rows::Events(events),
-            None => {
-                Rows::Samples(SampleRows { labels: &[], series: &[], timestamps_ms: &[], values: &[], families: &[] })
-            }
-        };
-        if class == Class::AlertEvents || self.hand_over(class, sequence, no_rows).is_err() {
+        if class == Class::AlertEvents || with_no_rows(class, |rows| self.hand_over(class, sequence, rows)).is_err() {
             self.progress.take(class, sequence);
             self.progress.settle(class, sequence);
         }
@@ -420,24 +402,16 @@ impl Stream {
         let collector = &self.source.collector;
         tracing::warn!(collector, class = class_name(class), first, last, "batches are missing");
         Counters::one(&self.admission.counters().missing_batches, last - first + 1);
-        let now_ms = self.admission.now_ms();
         let about = if self.hello.host.is_empty() { collector } else { &self.hello.host };
-        let mut gap = EventsBuilder::new(Table::Gaps);
-        let detail = format!("batches #{first} to #{last} never arrived");
-        gap.row(
+        Gap {
             about,
-            now_ms,
-            [
-                ("collector", collector.into()),
-                ("class", class_name(class).into()),
-                ("reason", "sequence_gap".into()),
-                ("detail", detail.into()),
-            ],
-        );
-        // A lost notice of a gap leaves its counter and its log line.
-        if let Ok(landing) = self.admission.admit(Door::Own, &self.tenant, None, Rows::Events(&gap.build())) {
-            tokio::spawn(landing);
+            collector,
+            class: class_name(class),
+            rows: None,
+            reason: "sequence_gap",
+            detail: &format!("batches #{first} to #{last} never arrived"),
         }
+        .note(&self.admission, &self.tenant);
     }
 
     async fn ask(&mut self, request: Request) -> Result<(), Status> {
@@ -466,13 +440,5 @@ impl Stream {
         for (_, asked) in self.asked.extract_if(.., |(_, a)| a.answered_after.is_some_and(|ticket| oldest >= ticket)) {
             let _ = asked.reply.send(Ok(())); // who asked may have given up
         }
-    }
-}
-
-/// The instances a batch has rows of. For samples the resource tells, or the labels.
-fn instances(batch: &Batch) -> BTreeSet<&str> {
-    match &batch.payload {
-        Payload::Samples(samples) => samples.labels.iter().filter_map(|labels| labels.get("instance")).collect(),
-        Payload::Events(events) => (0..events.rows()).map(|row| events.instance(row)).collect(),
     }
 }

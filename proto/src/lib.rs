@@ -6,10 +6,11 @@
 //!
 //! Reading order: `labels` (a series' identity) · `tables` (every event table and its columns) · `events` (rows of
 //! one table) · `samples` (rows of the metrics table) · `batch` (what travels) · `refusal` (why something was not taken) ·
-//! `wire` (the generated messages; docs/formats/wire.md).
+//! `kafka` (what both ends say to brokers) · `wire` (the generated messages; docs/formats/wire.md).
 
 pub mod batch;
 pub mod events;
+pub mod kafka;
 pub mod labels;
 pub mod refusal;
 pub mod samples;

@@ -290,11 +290,7 @@ fn take_values(cursor: &mut Cursor<'_>, rows: usize) -> Result<Vec<f64>, Malform
 }
 
 /// An events record's payload; only the rows of `keep` (all, if `None`).
-pub(crate) fn encode_events(
-    head: &Head<'_>,
-    events: &Events,
-    keep: Option<&[u32]>,
-) -> Vec<u8> {
+pub(crate) fn encode_events(head: &Head<'_>, events: &Events, keep: Option<&[u32]>) -> Vec<u8> {
     let mut out = Vec::new();
     put_head(&mut out, head);
     let rows: Vec<u32> = keep.map_or_else(|| (0..events.rows() as u32).collect(), <[u32]>::to_vec);

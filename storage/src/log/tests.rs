@@ -196,7 +196,7 @@ fn write_log(dir: &std::path::Path, groups: usize, segment_bytes: u64) -> Vec<Po
 fn timestamps(records: &[Record]) -> Vec<i64> {
     let ts = |r: &Record| match &r.rows {
         RecordRows::Events(e) => e.ts_ms(0),
-        RecordRows::Samples(_) => -1,
+        RecordRows::Samples(_) | RecordRows::None => -1,
     };
     records.iter().map(ts).collect()
 }

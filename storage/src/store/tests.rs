@@ -11,8 +11,8 @@ use futures::TryStreamExt;
 use proto::{Class, EventsBuilder, Labels, Table, Value, refusal::Refusal, samples::Family};
 
 use crate::{
-    Append, AppendError, Consumed, EventQuery, Keep, Limits, MatchOp, Matcher, OpenError, Origin, Outcome, Retention, Rows,
-    SampleRows, SeriesQuery, Store, StoreConfig, events::write::timestamps,
+    Append, AppendError, Consumed, EventQuery, Keep, Limits, MatchOp, Matcher, OpenError, Origin, Outcome, Retention,
+    Rows, SampleRows, SeriesQuery, Store, StoreConfig, events::write::timestamps,
 };
 
 #[path = "cases_tests.rs"]

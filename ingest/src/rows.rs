@@ -1,0 +1,41 @@
+//! The rows of a batch as the store takes them, and the instances they are of.
+
+use std::collections::BTreeSet;
+
+use proto::{Batch, Class, EventsBuilder, Payload, Table};
+use storage::{Rows, SampleRows};
+
+/// Hands the rows of a payload, borrowed, to `take`.
+pub(crate) fn with_rows<T>(payload: &Payload, take: impl FnOnce(Rows<'_>) -> T) -> T {
+    match payload {
+        Payload::Events(events) => take(Rows::Events(events)),
+        Payload::Samples(samples) => {
+            let labels: Vec<&[u8]> = samples.labels.iter().map(|l| l.as_bytes()).collect();
+            take(Rows::Samples(SampleRows {
+                labels: &labels,
+                series: &samples.series,
+                timestamps_ms: &samples.timestamps_ms,
+                values: &samples.values,
+                families: &samples.families,
+            }))
+        }
+    }
+}
+
+/// Hands no rows of a class to `take`: what is stored of a batch that was refused is its number.
+pub(crate) fn with_no_rows<T>(class: Class, take: impl FnOnce(Rows<'_>) -> T) -> T {
+    match Table::of_class(class) {
+        Some(table) => take(Rows::Events(&EventsBuilder::new(table).build())),
+        None => {
+            take(Rows::Samples(SampleRows { labels: &[], series: &[], timestamps_ms: &[], values: &[], families: &[] }))
+        }
+    }
+}
+
+/// The instances a batch has rows of. For samples the resource tells, or the labels.
+pub(crate) fn instances(batch: &Batch) -> BTreeSet<&str> {
+    match &batch.payload {
+        Payload::Samples(samples) => samples.labels.iter().filter_map(|labels| labels.get("instance")).collect(),
+        Payload::Events(events) => (0..events.rows()).map(|row| events.instance(row)).collect(),
+    }
+}
