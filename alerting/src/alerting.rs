@@ -26,6 +26,7 @@ use crate::evidence::Collector;
 use crate::group::Group;
 use crate::outbox::Outbox;
 use crate::rule_file::RuleFileError;
+use crate::rule_numbers::{GroupNumbers, RuleNumbers};
 use crate::silence::Silence;
 use crate::told::Told;
 
@@ -70,6 +71,7 @@ struct Inner {
     outgoing: Notify,
     evidence: Collector,
     evidence_places: Arc<tokio::sync::Semaphore>,
+    numbers: RuleNumbers,
 }
 
 struct Pipeline {
@@ -86,6 +88,11 @@ impl Alerting {
     /// Replaces the silences in force.
     pub fn set_silences(&self, silences: Vec<Silence>) {
         *self.0.silences.lock() = silences;
+    }
+
+    /// Numbers about every rule group, by group and file.
+    pub fn rule_numbers(&self) -> Vec<(String, GroupNumbers)> {
+        self.0.numbers.all()
     }
 
     /// How many messages wait to be taken.

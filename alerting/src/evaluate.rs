@@ -12,11 +12,14 @@ use crate::fingerprint::Fingerprint;
 use crate::level::{Level, SEVERITY_LABEL};
 use crate::rows::{moment, rows};
 use crate::rule::{Alerting, Kind, Rule, Source};
+use crate::sight::Sight;
 use crate::state::{Change, LevelReading, Reading, Track, step};
 use crate::template::{Expansion, QUERIES_MAX, QueriedSample, QueryAnswers, Scope, Template};
 
 /// A result: labels and value.
 pub type Sample = (Labels, f64);
+/// A sample to write: labels and number or histogram.
+pub type Written = (Labels, Point);
 
 /// Asks the questions of rules and templates.
 #[derive(Clone)]
@@ -60,19 +63,46 @@ impl Evaluator {
         }
     }
 
-    async fn promql(&self, text: &str, at_ms: i64) -> Result<Vec<Sample>, String> {
+    /// The answer of a PromQL query; a histogram counts as 0, as it does in Prometheus' alerting rules.
+    pub async fn promql(&self, text: &str, at_ms: i64) -> Result<Vec<Sample>, String> {
+        Ok(self.points(text, at_ms).await?.into_iter().map(as_number).collect())
+    }
+
+    /// The answer of a PromQL query, numbers and histograms.
+    pub async fn points(&self, text: &str, at_ms: i64) -> Result<Vec<Written>, String> {
+        Ok(self.seen(text, at_ms).await?.0)
+    }
+
+    /// The answer of a PromQL query, and where in it the selectors begin that found nothing.
+    async fn seen(&self, text: &str, at_ms: i64) -> Result<(Vec<Written>, Vec<usize>), String> {
         let answer = self.querier.instant(&self.tenant, text, at_ms).await.map_err(|e| e.to_string())?;
-        match answer.value {
-            AnswerValue::Scalar(_, value) => Ok(vec![(Labels::empty(), value)]),
-            AnswerValue::Vector(samples) => Ok(samples
-                .into_iter()
-                .filter_map(|s| match s.value {
-                    Point::Float(value) => Some((s.labels, value)),
-                    Point::Histogram(_) => None,
-                })
-                .collect()),
-            other => Err(format!("rule result is not a vector or scalar but a {}", other.api_type())),
+        let points = match answer.value {
+            AnswerValue::Scalar(_, value) => vec![(Labels::empty(), Point::Float(value))],
+            AnswerValue::Vector(samples) => samples.into_iter().map(|s| (s.labels, s.value)).collect(),
+            other => return Err(format!("rule result is not a vector or scalar but a {}", other.api_type())),
+        };
+        Ok((points, answer.unmatched))
+    }
+
+    /// The results of a rule; `sight` remembers whether it could see.
+    async fn results(
+        &self,
+        source: &Source,
+        sight: &mut Sight,
+        (ts_ms, at_ms): (i64, i64),
+    ) -> Result<Vec<Written>, String> {
+        let answer = match source {
+            Source::Promql { text, .. } => self.seen(text, at_ms).await,
+            other => {
+                let samples = self.fetch(other, at_ms).await;
+                samples.map(|all| (all.into_iter().map(|(l, v)| (l, Point::Float(v))).collect(), Vec::new()))
+            }
+        };
+        match &answer {
+            Ok((_, unmatched)) => sight.looked(unmatched, ts_ms),
+            Err(_) => sight.failed(ts_ms),
         }
+        answer.map(|(points, _)| points)
     }
 
     async fn sql(&self, text: &str, at_ms: i64) -> Result<Vec<Sample>, String> {
@@ -125,6 +155,7 @@ impl Evaluator {
         rule: &Rule,
         alerting: &Alerting,
         before: &BTreeMap<Fingerprint, Active>,
+        sight: &mut Sight,
         limit: usize,
         (ts_ms, at_ms): (i64, i64),
     ) -> Evaluated {
@@ -135,12 +166,12 @@ impl Evaluator {
             }
             out
         };
-        let samples = match self.fetch(&rule.source, at_ms).await {
-            Ok(samples) => samples,
+        let results = match self.results(&rule.source, sight, (ts_ms, at_ms)).await {
+            Ok(results) => results,
             Err(e) => return failed(e),
         };
         let mut candidates = BTreeMap::new();
-        for sample in samples {
+        for sample in results.into_iter().map(as_number) {
             let candidate = self.candidate(rule, alerting, sample, at_ms).await;
             let labels = candidate.labels.clone();
             if candidates.insert(candidate.fingerprint, candidate).is_some() {
@@ -149,7 +180,14 @@ impl Evaluator {
                 ));
             }
         }
-        let mut out = decide(alerting, candidates, before, ts_ms);
+        let missing = if is_native(rule, alerting) && sight.holds(ts_ms) {
+            Reading::Blind
+        } else if !alerting.levels.is_empty() && matches!(rule.source, Source::Promql { .. }) {
+            Reading::NoData
+        } else {
+            Reading::Absent
+        };
+        let mut out = decide(alerting, candidates, before, missing, ts_ms);
         if limit > 0 && out.active.len() > limit {
             let count = out.active.len();
             let mut cleared = Evaluated {
@@ -157,7 +195,7 @@ impl Evaluator {
                 ..Evaluated::default()
             };
             for alert in before.values() {
-                end(&mut cleared, alert.clone(), Reading::RuleGone, alerting, ts_ms);
+                end(&mut cleared, alert.clone(), Reading::LimitExceeded, alerting, ts_ms);
             }
             return cleared;
         }
@@ -213,10 +251,17 @@ impl Evaluator {
     }
 
     /// The series a recording rule makes.
-    pub async fn recording(&self, rule: &Rule, limit: usize, at_ms: i64) -> Result<Vec<Sample>, String> {
+    pub async fn recording(
+        &self,
+        rule: &Rule,
+        sight: &mut Sight,
+        limit: usize,
+        times_ms: (i64, i64),
+    ) -> Result<Vec<Written>, String> {
         let mut seen = BTreeSet::new();
         let mut series = Vec::new();
-        for (labels, value) in self.fetch(&rule.source, at_ms).await? {
+        let results = self.results(&rule.source, sight, times_ms).await?;
+        for (labels, value) in results {
             let mut builder = labels.to_builder();
             builder.set(METRIC_NAME, &rule.name);
             for (name, template) in &rule.labels {
@@ -242,6 +287,14 @@ fn is_native(rule: &Rule, alerting: &Alerting) -> bool {
     !alerting.levels.is_empty() || matches!(rule.source, Source::Sql(_)) || matches!(rule.kind, Kind::Recording)
 }
 
+/// A histogram counts as 0.
+fn as_number((labels, point): Written) -> Sample {
+    match point {
+        Point::Float(value) => (labels, value),
+        Point::Histogram(_) => (labels, 0.0),
+    }
+}
+
 /// Every alert is held where it is.
 fn blind(out: &mut Evaluated, ts_ms: i64) {
     for alert in out.active.values_mut() {
@@ -257,11 +310,12 @@ fn blind(out: &mut Evaluated, ts_ms: i64) {
     }
 }
 
-/// Every alert's next step; pure.
+/// Every alert's next step; pure. `missing`: the reading of alerts the answer does not hold.
 fn decide(
     alerting: &Alerting,
     candidates: BTreeMap<Fingerprint, Candidate>,
     before: &BTreeMap<Fingerprint, Active>,
+    missing: Reading<'_>,
     ts_ms: i64,
 ) -> Evaluated {
     let mut out = Evaluated::default();
@@ -297,7 +351,7 @@ fn decide(
     }
     for (fingerprint, alert) in before {
         if !candidates.contains_key(fingerprint) {
-            end(&mut out, alert.clone(), Reading::Absent, alerting, ts_ms);
+            end(&mut out, alert.clone(), missing, alerting, ts_ms);
         }
     }
     out
@@ -331,12 +385,12 @@ fn readings(alerting: &Alerting, candidate: &Candidate) -> Vec<LevelReading> {
 }
 
 /// The series that tell of an alert: `ALERTS` and `ALERTS_FOR_STATE`.
-pub fn alert_series(alert: &Active) -> [Sample; 2] {
+pub fn alert_series(alert: &Active) -> [Written; 2] {
     let mut labels = alert.labels.to_builder();
     labels.set(METRIC_NAME, "ALERTS_FOR_STATE");
     let for_state = labels.build();
     labels.set(METRIC_NAME, "ALERTS");
     labels.set("alertstate", alert.track.phase.name());
     let since_s = (alert.track.active_at_ms.div_euclid(1000)) as f64;
-    [(labels.build(), 1.0), (for_state, since_s)]
+    [(labels.build(), Point::Float(1.0)), (for_state, Point::Float(since_s))]
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::Labels;
-use query::promql::STALE_NAN_BITS;
+use query::promql::{Point, STALE_NAN_BITS};
 use storage::{Append, Rows, SampleRows, Store};
 
 use crate::active::{Active, Happening};
-use crate::evaluate::{Evaluator, Sample, alert_series};
+use crate::evaluate::{Evaluator, Written, alert_series};
 use crate::fingerprint::{Fingerprint, Fnv};
 use crate::rule::{Kind, Rule, RuleGroup};
+use crate::sight::Sight;
 use crate::state::{Change, Reason, Transition};
 
 /// How well a rule is.
@@ -34,19 +35,30 @@ pub struct RuleState {
     pub last_evaluation_ms: Option<i64>,
     /// How long that took, seconds.
     pub evaluation_s: f64,
+    /// Whether it sees what it watches.
+    pub sight: Sight,
     /// Series written last time: those not written again are marked stale.
     written: BTreeSet<Labels>,
 }
 
 impl RuleState {
-    fn new() -> RuleState {
+    fn new(rule: &Rule, now_ms: i64) -> RuleState {
         RuleState {
+            sight: Sight::new(&rule.source, now_ms),
             active: BTreeMap::new(),
             health: Health::Unknown,
             last_evaluation_ms: None,
             evaluation_s: 0.0,
             written: BTreeSet::new(),
         }
+    }
+}
+
+impl RuleState {
+    /// Takes an alert of an earlier life; the series written of it are known, so that they are marked stale when it ends.
+    pub fn adopt(&mut self, alert: Active) {
+        self.written.extend(alert_series(&alert).map(|(labels, _)| labels));
+        self.active.insert(alert.fingerprint, alert);
     }
 }
 
@@ -61,10 +73,16 @@ pub struct Group {
     pub last_slot_ms: i64,
     /// Slots that passed without an evaluation.
     pub missed_slots: u64,
+    /// Rules evaluated.
+    pub evaluations: u64,
+    /// Evaluations of rules that failed.
+    pub failures: u64,
     /// How long the last evaluation of the group took, seconds.
     pub evaluation_s: f64,
     /// When it was last evaluated, milliseconds.
     pub last_evaluation_ms: Option<i64>,
+    /// Series of rules that a reload removed: marked stale at the next evaluation unless another rule writes them.
+    stale: BTreeSet<Labels>,
 }
 
 /// What one evaluation of a group gave, with the rule each happening is of.
@@ -73,9 +91,18 @@ pub type Happenings = Vec<(usize, Happening)>;
 impl Group {
     /// A group that waits for its next slot after `now_ms`.
     pub fn new(group: RuleGroup, now_ms: i64) -> Group {
-        let rules = group.rules.iter().map(|_| RuleState::new()).collect();
-        let mut group =
-            Group { group, rules, last_slot_ms: 0, missed_slots: 0, evaluation_s: 0.0, last_evaluation_ms: None };
+        let rules = group.rules.iter().map(|rule| RuleState::new(rule, now_ms)).collect();
+        let mut group = Group {
+            group,
+            rules,
+            last_slot_ms: 0,
+            missed_slots: 0,
+            evaluations: 0,
+            failures: 0,
+            evaluation_s: 0.0,
+            last_evaluation_ms: None,
+            stale: BTreeSet::new(),
+        };
         group.last_slot_ms = group.slot_ms(now_ms);
         group
     }
@@ -83,22 +110,34 @@ impl Group {
     /// Takes over the state of the same group before a reload; gives back the alerts of rules that are gone.
     pub fn take_over(&mut self, mut old: Group) -> Vec<(usize, Active)> {
         self.last_evaluation_ms = old.last_evaluation_ms;
-        self.missed_slots = old.missed_slots;
+        (self.missed_slots, self.evaluations, self.failures) = (old.missed_slots, old.evaluations, old.failures);
         if self.group.interval_ms == old.group.interval_ms {
             self.last_slot_ms = old.last_slot_ms;
         }
         let mut gone = Vec::new();
         let mut free: Vec<Option<RuleState>> = old.rules.drain(..).map(Some).collect();
         for (rule, state) in self.group.rules.iter().zip(&mut self.rules) {
-            let same = (0..free.len()).find(|i| free[*i].is_some() && is_same(rule, &old.group.rules[*i]));
-            if let Some(taken) = same.and_then(|i| free[i].take()) {
-                *state = taken;
+            let Some(same) = (0..free.len()).find(|i| free[*i].is_some() && is_same(rule, &old.group.rules[*i])) else {
+                continue;
+            };
+            let Some(mut taken) = free[same].take() else { continue };
+            if rule.source.text() != old.group.rules[same].source.text() {
+                std::mem::swap(&mut taken.sight, &mut state.sight);
             }
+            *state = taken;
         }
         for (index, state) in free.into_iter().enumerate() {
-            gone.extend(state.into_iter().flat_map(|s| s.active.into_values()).map(|a| (index, a)));
+            let Some(state) = state else { continue };
+            self.stale.extend(state.written);
+            gone.extend(state.active.into_values().map(|a| (index, a)));
         }
+        self.stale.extend(std::mem::take(&mut old.stale));
         gone
+    }
+
+    /// Every series its rules wrote last, for a group that goes as a whole.
+    pub fn written(&self) -> impl Iterator<Item = &Labels> {
+        self.rules.iter().flat_map(|r| &r.written).chain(&self.stale)
     }
 
     /// The latest slot at or before a moment: slots are an interval apart, shifted by a hash of file and name so that groups
@@ -130,15 +169,33 @@ impl Group {
         }
         self.missed_slots += ((slot_ms - self.last_slot_ms) / self.group.interval_ms - 1).max(0) as u64;
         self.last_slot_ms = slot_ms;
+        self.evaluate_at(evaluator, store, slot_ms, now_ms, clock).await
+    }
+
+    /// Evaluates every rule in order as of a moment, whether a slot or not.
+    pub async fn evaluate_at(
+        &mut self,
+        evaluator: &Evaluator,
+        store: &Store,
+        slot_ms: i64,
+        now_ms: i64,
+        clock: &(dyn Fn() -> i64 + Send + Sync),
+    ) -> Happenings {
         let (began_ms, mut happenings) = (clock(), Vec::new());
         for index in 0..self.group.rules.len() {
             let rule_began_ms = clock();
             let steps = self.evaluate_rule(index, evaluator, store, slot_ms, now_ms).await;
             happenings.extend(steps.into_iter().map(|h| (index, h)));
             let state = &mut self.rules[index];
+            self.evaluations += 1;
+            self.failures += u64::from(matches!(state.health, Health::Err(_)));
             state.last_evaluation_ms = Some(slot_ms);
             state.evaluation_s = (clock() - rule_began_ms) as f64 / 1000.0;
         }
+        let left = std::mem::take(&mut self.stale);
+        let written = |labels: &Labels| self.rules.iter().any(|r| r.written.contains(labels));
+        let at_ms = slot_ms - self.group.query_offset_ms;
+        mark_stale(store, &evaluator.tenant, left.iter().filter(|l| !written(l)), (at_ms, now_ms));
         self.last_evaluation_ms = Some(slot_ms);
         self.evaluation_s = (clock() - began_ms) as f64 / 1000.0;
         happenings
@@ -154,8 +211,9 @@ impl Group {
     ) -> Vec<Happening> {
         let (rule, state) = (&self.group.rules[index], &mut self.rules[index]);
         let at_ms = slot_ms - self.group.query_offset_ms;
-        let (series, happenings): (Vec<Sample>, Vec<Happening>) = match &rule.kind {
-            Kind::Recording => match evaluator.recording(rule, self.group.limit, at_ms).await {
+        let times = (slot_ms, at_ms);
+        let (series, happenings): (Vec<Written>, Vec<Happening>) = match &rule.kind {
+            Kind::Recording => match evaluator.recording(rule, &mut state.sight, self.group.limit, times).await {
                 Ok(series) => {
                     state.health = Health::Ok;
                     (series, Vec::new())
@@ -166,8 +224,8 @@ impl Group {
                 }
             },
             Kind::Alerting(alerting) => {
-                let times = (slot_ms, at_ms);
-                let out = evaluator.alerting(rule, alerting, &state.active, self.group.limit, times).await;
+                let limit = self.group.limit;
+                let out = evaluator.alerting(rule, alerting, &state.active, &mut state.sight, limit, times).await;
                 let failed = out.error.is_some();
                 state.health = out.error.map_or(Health::Ok, Health::Err);
                 state.active = out.active;
@@ -180,36 +238,65 @@ impl Group {
         if let Health::Err(error) = &state.health {
             tracing::warn!(group = self.group.name, rule = rule.name, error, "a rule could not be evaluated");
         }
-        write(store, &evaluator.tenant, &series, &mut state.written, slot_ms, now_ms);
+        // at the time the queries looked at, so that later rules of the group see it though an offset shifts theirs
+        write(store, evaluator, &series, &mut state.written, (at_ms, now_ms));
         happenings
     }
 }
 
 /// Writes series and marks those stale that were written before and are not now.
-fn write(store: &Store, tenant: &str, series: &[Sample], written: &mut BTreeSet<Labels>, ts_ms: i64, now_ms: i64) {
+fn write(
+    store: &Store,
+    evaluator: &Evaluator,
+    series: &[Written],
+    written: &mut BTreeSet<Labels>,
+    (ts_ms, now_ms): (i64, i64),
+) {
     let now: BTreeSet<Labels> = series.iter().map(|(labels, _)| labels.clone()).collect();
-    let stale = f64::from_bits(STALE_NAN_BITS);
-    let gone: Vec<Sample> = written.difference(&now).map(|labels| (labels.clone(), stale)).collect();
-    let all: Vec<&Sample> = series.iter().chain(&gone).collect();
-    if !all.is_empty() {
-        let labels: Vec<&[u8]> = all.iter().map(|(labels, _)| labels.as_bytes()).collect();
-        let values: Vec<f64> = all.iter().map(|(_, value)| *value).collect();
-        let index: Vec<u32> = (0..all.len() as u32).collect();
-        let timestamps = vec![ts_ms; all.len()];
-        let rows =
-            SampleRows { labels: &labels, series: &index, timestamps_ms: &timestamps, values: &values, families: &[] };
-        let append = Append { tenant, origin: None, rows: Rows::Samples(rows), now_ms };
-        // readable at once; whether it reached the disk is told by the log
-        match store.append(append) {
-            Ok(pending) => drop(tokio::spawn(async move {
-                if let Err(e) = pending.await {
-                    tracing::error!(error = %e, "series of rules could not be stored");
-                }
-            })),
-            Err(e) => tracing::error!(error = %e, "series of rules could not be stored"),
+    let mut floats: Vec<(&Labels, f64)> = Vec::with_capacity(series.len());
+    for (labels, point) in series {
+        match (point, evaluator.querier.memory()) {
+            (Point::Float(value), _) => floats.push((labels, *value)),
+            (Point::Histogram(_), Some(memory)) => memory.write().insert(labels, ts_ms, point.clone(), 0),
+            (Point::Histogram(_), None) => tracing::error!(%labels, "a histogram can't be recorded"),
         }
     }
+    floats.extend(written.difference(&now).map(|labels| (labels, f64::from_bits(STALE_NAN_BITS))));
+    append(store, &evaluator.tenant, &floats, (ts_ms, now_ms));
     *written = now;
+}
+
+/// Marks series stale: what asks for them later than `ts_ms` finds nothing.
+pub fn mark_stale<'a>(
+    store: &Store,
+    tenant: &str,
+    series: impl Iterator<Item = &'a Labels>,
+    (ts_ms, now_ms): (i64, i64),
+) {
+    let samples: Vec<(&Labels, f64)> = series.map(|labels| (labels, f64::from_bits(STALE_NAN_BITS))).collect();
+    append(store, tenant, &samples, (ts_ms, now_ms));
+}
+
+/// Appends one sample per series.
+fn append(store: &Store, tenant: &str, samples: &[(&Labels, f64)], (ts_ms, now_ms): (i64, i64)) {
+    if samples.is_empty() {
+        return;
+    }
+    let labels: Vec<&[u8]> = samples.iter().map(|(labels, _)| labels.as_bytes()).collect();
+    let values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
+    let index: Vec<u32> = (0..samples.len() as u32).collect();
+    let timestamps = vec![ts_ms; samples.len()];
+    let rows =
+        SampleRows { labels: &labels, series: &index, timestamps_ms: &timestamps, values: &values, families: &[] };
+    // readable at once; whether it reached the disk is told by the log
+    match store.append(Append { tenant, origin: None, rows: Rows::Samples(rows), now_ms }) {
+        Ok(pending) => drop(tokio::spawn(async move {
+            if let Err(e) = pending.await {
+                tracing::error!(error = %e, "series of rules could not be stored");
+            }
+        })),
+        Err(e) => tracing::error!(error = %e, "series of rules could not be stored"),
+    }
 }
 
 /// Whether a rule after a reload is the same: name and labels, as Prometheus has it.

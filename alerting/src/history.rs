@@ -43,6 +43,8 @@ pub struct Remembered {
     pub active_at_ms: i64,
     /// When it began to fire, milliseconds.
     pub fired_at_ms: Option<i64>,
+    /// Since when it fires only because of `keep_firing_for`, milliseconds.
+    pub keep_firing_since_ms: Option<i64>,
     /// When it was last evaluated, as far as its series tell, milliseconds.
     pub last_seen_ms: Option<i64>,
 }
@@ -69,9 +71,9 @@ pub async fn living(querier: &Querier, tenant: &str, now_ms: i64) -> Result<Vec<
     let sql = format!(
         "SELECT * FROM (SELECT alert_id, fingerprint, rule, rule_group, event, level, value, labels, annotations, detail, \
          row_number() OVER (PARTITION BY alert_id ORDER BY ts DESC, CASE event WHEN 'pending' THEN 0 WHEN 'firing' THEN 1 \
-         WHEN 'level' THEN 2 ELSE 3 END DESC) AS place FROM alert_events \
-         WHERE event IN ('pending', 'firing', 'level', 'resolved', 'inactive') AND ts > {}) AS steps \
-         WHERE place = 1 AND event IN ('pending', 'firing', 'level')",
+         WHEN 'level' THEN 2 WHEN 'resolved' THEN 4 WHEN 'inactive' THEN 4 ELSE 3 END DESC) AS place FROM alert_events \
+         WHERE event IN ('pending', 'firing', 'level', 'keep_firing', 'holds_again', 'resolved', 'inactive') AND ts > {}) AS steps \
+         WHERE place = 1 AND event NOT IN ('resolved', 'inactive')",
         moment(now_ms - RESTORE_MS)
     );
     let seen = last_seen(querier, tenant, now_ms).await.unwrap_or_default();
@@ -91,6 +93,7 @@ pub async fn living(querier: &Querier, tenant: &str, now_ms: i64) -> Result<Vec<
             value: row.get("value").and_then(Value::as_f64).unwrap_or(f64::NAN),
             active_at_ms: detail["active_at_ms"].as_i64()?,
             fired_at_ms: detail["fired_at_ms"].as_i64(),
+            keep_firing_since_ms: detail["keep_firing_since_ms"].as_i64(),
         })
     });
     Ok(remembered.collect())
@@ -119,7 +122,12 @@ pub async fn alert(querier: &Querier, tenant: &str, id: &str) -> Result<Option<V
         quoted(id)
     );
     let rows = ask(querier, tenant, &sql).await?;
-    let steps = |r: &&Row| matches!(text(r, "event"), "pending" | "firing" | "level" | "resolved" | "inactive");
+    let steps = |r: &&Row| {
+        matches!(
+            text(r, "event"),
+            "pending" | "firing" | "level" | "keep_firing" | "holds_again" | "resolved" | "inactive"
+        )
+    };
     let Some(last) = rows.iter().rfind(steps) else { return Ok(None) };
     let mut alert = described(id, last);
     let mut evidence = Value::Null;

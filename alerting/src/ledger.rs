@@ -115,6 +115,7 @@ impl Page {
             "active_at_ms": alert.track.active_at_ms,
             "fired_at_ms": alert.track.fired_at_ms,
             "from_level": from,
+            "keep_firing_since_ms": alert.track.keep_firing_since_ms,
         });
         let texts = (json!(alert.labels).to_string(), json!(alert.annotations).to_string());
         self.add(&Entry {

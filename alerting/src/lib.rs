@@ -8,8 +8,9 @@
 //! message wait for evidence.
 //!
 //! Reading order: `level`, `fingerprint`, `state` · `rule`, `rule_file`, `builtin`, `template` · `config`, `matcher` ·
-//! `active`, `evaluate`, `group` · `message`, `dispatch`, `inhibit`, `silence`, `dedup`, `told` · `outbox`, `deliver`, `webhook`,
-//! `mail`, `mail_body` · `ledger`, `history`, `evidence` · `prometheus_json` · `alerting` (all of it at work).
+//! `active`, `sight`, `evaluate`, `group`, `rule_numbers` · `message`, `dispatch`, `inhibit`, `silence`, `dedup`, `told` · `outbox`, `deliver`, `webhook`,
+//! `mail`, `mail_body` · `ledger`, `history`, `evidence` · `prometheus_json` · `alerting` (all of it at work) ·
+//! `unit_test` (rules tried on a virtual clock).
 
 pub mod active;
 mod alerting;
@@ -35,10 +36,13 @@ pub mod prometheus_json;
 pub mod rows;
 pub mod rule;
 pub mod rule_file;
+pub mod rule_numbers;
+pub mod sight;
 pub mod silence;
 pub mod state;
 pub mod template;
 pub mod told;
+pub mod unit_test;
 pub mod webhook;
 
 pub use alerting::{Alerting, Clock, StartError};

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use query::promql::Matcher;
+
 use crate::active::Active;
+use crate::fingerprint::Fnv;
 use crate::group::{Group, Health};
 use crate::message::{NO_TIME, rfc3339};
 use crate::rule::{Kind, Rule, Source};
@@ -51,6 +54,47 @@ pub struct RulesFilter {
     pub files: Vec<String>,
     /// Leave alerts out.
     pub exclude_alerts: bool,
+    /// Sets of matchers on the labels a rule adds (templates are no labels yet); one set must match. Empty: all rules.
+    pub matchers: Vec<Vec<Matcher>>,
+    /// Most groups in one answer; what is beyond is had with the token that comes with them.
+    pub group_limit: Option<usize>,
+    /// Where to go on, as an earlier answer said.
+    pub group_next_token: Option<String>,
+}
+
+impl RulesFilter {
+    fn takes(&self, rule: &Rule) -> bool {
+        let among = self.rule_names.is_empty() || self.rule_names.contains(&rule.name);
+        let kind = if rule.alerting().is_some() { "alert" } else { "record" };
+        among && self.kind.as_deref().is_none_or(|k| k == kind) && self.matches(rule)
+    }
+
+    fn matches(&self, rule: &Rule) -> bool {
+        let label = |name: &str| {
+            let found = rule.labels.iter().find(|(n, t)| n == name && !t.source().contains("{{"));
+            found.map_or("", |(_, t)| t.source())
+        };
+        self.matchers.is_empty() || self.matchers.iter().any(|set| set.iter().all(|m| m.matches(label(m.name()))))
+    }
+}
+
+/// `data` of `/api/v1/rules` from the groups asked for, in order of file and name: all, or as many as one answer may hold from
+/// the one its token names.
+pub fn page(groups: Vec<Value>, filter: &RulesFilter) -> Value {
+    let Some(limit) = filter.group_limit else { return json!({ "groups": groups }) };
+    let token = |group: &Value| {
+        let mut hash = Fnv::default();
+        hash.text(group["file"].as_str().unwrap_or("")).text(group["name"].as_str().unwrap_or(""));
+        format!("{:016x}", hash.0)
+    };
+    let from = |wanted: &String| groups.iter().position(|g| token(g) == *wanted).unwrap_or(groups.len());
+    let first = filter.group_next_token.as_ref().map_or(0, from);
+    let next = groups.get(first.saturating_add(limit)).map(token);
+    let mut data = json!({ "groups": groups[first..].iter().take(limit).collect::<Vec<_>>() });
+    if let Some(next) = next {
+        data["groupNextToken"] = next.into();
+    }
+    data
 }
 
 /// One group with the rules asked for; `None`: none of them is in it.
@@ -60,11 +104,7 @@ pub fn group(group: &Group, filter: &RulesFilter) -> Option<Value> {
         return None;
     }
     let rules: Vec<Value> = (0..group.rules.len())
-        .filter(|i| {
-            let rule = &group.group.rules[*i];
-            let kind = if rule.alerting().is_some() { "alert" } else { "record" };
-            among(&filter.rule_names, &rule.name) && filter.kind.as_deref().is_none_or(|k| k == kind)
-        })
+        .filter(|i| filter.takes(&group.group.rules[*i]))
         .map(|i| rule(group, i, filter.exclude_alerts))
         .collect();
     if rules.is_empty() {
@@ -127,6 +167,11 @@ fn rule(group: &Group, index: usize, exclude_alerts: bool) -> Value {
             put("lastError", error.clone().into())
         }
     };
+    let blind = state
+        .sight
+        .blind()
+        .map(|b| json!({ "cause": b.cause.word(), "selector": b.selector, "since": rfc3339(b.since_ms) }));
+    put("blind", blind.into());
     put("evaluationTime", state.evaluation_s.into());
     put("lastEvaluation", time(state.last_evaluation_ms).into());
     put("type", if rule.alerting().is_some() { "alerting" } else { "recording" }.into());

@@ -4,21 +4,19 @@
 //! error names file, line, group, rule and field.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
-use query::promql::matcher::is_plain_metric_name;
 use query::promql::number::parse_duration_ms;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use crate::level::Level;
 use crate::rule::{Alerting, Kind, LevelRule, Rule, RuleGroup, Side, Source};
 use crate::template::Template;
 
-/// Largest rule file read, bytes.
-pub const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Most files behind all patterns together.
-pub const FILES_MAX: usize = 10_000;
+mod find;
+mod locate;
+
+pub use find::{FILE_BYTES_MAX, FILES_MAX, find, load, matches_pattern, read, text};
 
 /// A rule file that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,25 +30,30 @@ pub struct RuleFileError {
     pub message: String,
 }
 
+/// What may be left out or left empty: `labels:` with nothing behind it is no labels.
+pub(crate) fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     groups: Vec<RawGroup>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawGroup {
-    name: Spanned<String>,
+    name: Option<Spanned<String>>,
     interval: Option<Spanned<String>>,
     query_offset: Option<Spanned<String>>,
-    #[serde(default)]
-    limit: usize,
-    #[serde(default)]
-    labels: BTreeMap<String, Spanned<String>>,
-    #[serde(default)]
-    rules: Vec<RawRule>,
+    #[serde(default, deserialize_with = "or_empty")]
+    limit: i64,
+    #[serde(default, deserialize_with = "or_empty")]
+    labels: BTreeMap<String, Option<Spanned<String>>>,
+    #[serde(default, deserialize_with = "or_empty")]
+    rules: Vec<Spanned<RawRule>>,
 }
 
 #[derive(Deserialize)]
@@ -63,12 +66,12 @@ struct RawRule {
     #[serde(rename = "for")]
     for_: Option<Spanned<String>>,
     keep_firing_for: Option<Spanned<String>>,
-    #[serde(default)]
-    levels: BTreeMap<String, RawLevel>,
-    #[serde(default)]
-    labels: BTreeMap<String, Spanned<String>>,
-    #[serde(default)]
-    annotations: BTreeMap<String, Spanned<String>>,
+    #[serde(default, deserialize_with = "or_empty")]
+    levels: BTreeMap<String, Spanned<RawLevel>>,
+    #[serde(default, deserialize_with = "or_empty")]
+    labels: BTreeMap<String, Option<Spanned<String>>>,
+    #[serde(default, deserialize_with = "or_empty")]
+    annotations: BTreeMap<String, Option<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -91,56 +94,85 @@ fn fault<T, V>(at: &Spanned<V>, message: impl Into<String>) -> Result<T, Fault> 
     Err(Fault { line: at.referenced.line(), message: message.into() })
 }
 
-/// Reads one file's text. `interval_ms` is used by groups that name none.
+/// Texts by name; a name without one has the empty text.
+type Texts = BTreeMap<String, Option<Spanned<String>>>;
+
+/// Reads one file's text. `interval_ms` is used by groups that name none. The first thing wrong is the error.
 pub fn parse(file: &str, text: &str, interval_ms: i64) -> Result<Vec<RuleGroup>, RuleFileError> {
-    let error = |line, message| RuleFileError { file: file.into(), line, message };
-    let documents: Vec<RawFile> = serde_saphyr::from_multiple(text).map_err(|e| {
-        let line = e.location().map(|l| l.line());
-        error(line, e.without_snippet().to_string())
-    })?;
-    if documents.len() > 1 {
-        tracing::warn!(file, documents = documents.len(), "only the first document of a rule file counts");
-    }
-    let mut names = BTreeSet::new();
-    let mut groups = Vec::new();
-    for raw in documents.into_iter().next().map(|d| d.groups).unwrap_or_default() {
-        let (name, line) = (raw.name.value.clone(), raw.name.referenced.line());
-        if name.is_empty() {
-            return Err(error(Some(line), "group name must not be empty".into()));
-        }
-        if !names.insert(name.clone()) {
-            return Err(error(Some(line), format!("group {name:?} is there twice")));
-        }
-        let group = check_group(raw, file, interval_ms);
-        groups.push(group.map_err(|f| error(Some(f.line), format!("group {name:?}, {}", f.message)))?);
-    }
-    Ok(groups)
+    parse_all(file, text, interval_ms).map_err(|mut errors| errors.swap_remove(0))
 }
 
-fn check_group(raw: RawGroup, file: &str, interval_ms: i64) -> Result<RuleGroup, Fault> {
-    let interval_ms = match &raw.interval {
-        Some(text) => match duration(text, "interval")? {
-            0 => return fault(text, "interval must be longer than 0"),
-            ms => ms,
-        },
-        None => interval_ms,
+/// As [`parse`], with everything that is wrong: at least one error.
+pub fn parse_all(file: &str, text: &str, interval_ms: i64) -> Result<Vec<RuleGroup>, Vec<RuleFileError>> {
+    let error = |line, message| RuleFileError { file: file.into(), line, message };
+    // a byte order mark is no part of the text; documents after the first don't count and need not be rules
+    let mut bytes = text.trim_start_matches('\u{feff}').as_bytes();
+    let mut documents = serde_saphyr::read::<_, RawFile>(&mut bytes);
+    let raw = match documents.next() {
+        Some(Ok(raw)) => raw,
+        None => return Ok(Vec::new()),
+        Some(Err(e)) => {
+            let line = e.location().map(|l| l.line());
+            let place = line.map(|line| locate::place(text, line)).unwrap_or_default();
+            return Err(vec![error(line, format!("{place}{}", e.without_snippet()))]);
+        }
     };
-    let query_offset_ms = raw.query_offset.as_ref().map_or(Ok(0), |d| duration(d, "query_offset"))?;
+    if documents.next().is_some() {
+        tracing::warn!(file, "only the first document of a rule file counts");
+    }
+    let (mut names, mut groups, mut errors) = (BTreeSet::new(), Vec::new(), Vec::new());
+    for raw in raw.groups {
+        let name = raw.name.as_ref().map(|n| n.value.clone()).unwrap_or_default();
+        let line = raw.name.as_ref().map(|n| n.referenced.line());
+        if name.is_empty() {
+            errors.push(error(line, "group name must not be empty".into()));
+        } else if !names.insert(name.clone()) {
+            errors.push(error(line, format!("group {name:?} is there twice")));
+        }
+        match check_group(raw, &name, file, interval_ms) {
+            Ok(group) => groups.push(group),
+            Err(faults) => {
+                errors.extend(faults.into_iter().map(|f| error(Some(f.line), format!("group {name:?}, {}", f.message))))
+            }
+        }
+    }
+    if errors.is_empty() { Ok(groups) } else { Err(errors) }
+}
+
+fn check_group(raw: RawGroup, name: &str, file: &str, interval_ms: i64) -> Result<RuleGroup, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut checked = |text: &Option<Spanned<String>>, field: &str| match text.as_ref().map(|t| duration(t, field)) {
+        None => 0,
+        Some(Ok(ms)) => ms,
+        Some(Err(fault)) => {
+            faults.push(fault);
+            0
+        }
+    };
+    // as in Prometheus, an interval of 0 is none
+    let own_interval_ms = checked(&raw.interval, "interval");
+    let query_offset_ms = checked(&raw.query_offset, "query_offset");
     let mut rules = Vec::new();
     for (i, rule) in raw.rules.into_iter().enumerate() {
+        let (line, rule) = (rule.referenced.line(), rule.value);
         let name = rule.alert.as_ref().or(rule.record.as_ref()).map(|n| n.value.clone()).unwrap_or_default();
-        let line =
-            rule.alert.as_ref().or(rule.record.as_ref()).or(rule.expr.as_ref()).map_or(0, |n| n.referenced.line());
-        let rule = check_rule(rule, &raw.labels).map_err(|f| Fault {
-            line: if f.line == 0 { line.max(raw.name.referenced.line()) } else { f.line },
-            message: format!("rule {} {name:?}: {}", i + 1, f.message),
-        })?;
-        rules.push(rule);
+        match check_rule(rule, &raw.labels) {
+            Ok(rule) => rules.push(rule),
+            Err(f) => faults.push(Fault {
+                line: if f.line == 0 { line } else { f.line },
+                message: format!("rule {} {name:?}: {}", i + 1, f.message),
+            }),
+        }
     }
-    Ok(RuleGroup { name: raw.name.value, file: file.into(), interval_ms, query_offset_ms, limit: raw.limit, rules })
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let interval_ms = if own_interval_ms == 0 { interval_ms } else { own_interval_ms };
+    let limit = usize::try_from(raw.limit).unwrap_or(0);
+    Ok(RuleGroup { name: name.into(), file: file.into(), interval_ms, query_offset_ms, limit, rules })
 }
 
-fn check_rule(raw: RawRule, group_labels: &BTreeMap<String, Spanned<String>>) -> Result<Rule, Fault> {
+fn check_rule(raw: RawRule, group_labels: &Texts) -> Result<Rule, Fault> {
     let name = match (&raw.record, &raw.alert) {
         (Some(record), Some(_)) => return fault(record, "only one of record and alert may be set"),
         (None, None) => return Err(Fault { line: 0, message: "one of record and alert must be set".into() }),
@@ -148,8 +180,9 @@ fn check_rule(raw: RawRule, group_labels: &BTreeMap<String, Spanned<String>>) ->
             return fault(name, "one of record and alert must be set");
         }
         (Some(name), None) => {
-            if !is_plain_metric_name(&name.value) {
-                return fault(name, format!("record {:?} is not a metric name", name.value));
+            // names may be any text; braces say that someone wrote a selector
+            if name.value.contains(['{', '}']) {
+                return fault(name, format!("record {:?} has braces: it is a metric name, not a selector", name.value));
             }
             name.clone()
         }
@@ -165,18 +198,24 @@ fn check_rule(raw: RawRule, group_labels: &BTreeMap<String, Spanned<String>>) ->
         (Some(_), Some(sql)) => return fault(&sql, "only one of expr and sql may be set"),
         _ => return fault(&name, "field expr must be set"),
     };
-    let mut labels: BTreeMap<&String, &Spanned<String>> = group_labels.iter().collect();
+    let mut labels: BTreeMap<&String, &Option<Spanned<String>>> = group_labels.iter().collect();
     labels.extend(&raw.labels);
-    for (label, text) in &labels {
+    for label in labels.keys() {
         if label.is_empty() || label.as_str() == "__name__" {
-            return fault(text, format!("field labels: {label:?} is not allowed as a label name"));
+            return fault(&name, format!("field labels: {label:?} is not allowed as a label name"));
         }
+    }
+    if raw.annotations.contains_key("") {
+        return fault(&name, "field annotations: \"\" is not allowed as a name");
     }
     let labels = templates(labels.into_iter(), "labels", is_alert)?;
     if !is_alert {
-        let alert_only = [("for", &raw.for_), ("keep_firing_for", &raw.keep_firing_for)];
-        if let Some((field, Some(at))) = alert_only.into_iter().find(|(_, value)| value.is_some()) {
-            return fault(at, format!("field {field} is not allowed in a recording rule"));
+        for (field, value) in [("for", &raw.for_), ("keep_firing_for", &raw.keep_firing_for)] {
+            if let Some(at) = value
+                && duration(at, field)? != 0
+            {
+                return fault(at, format!("field {field} is not allowed in a recording rule"));
+            }
         }
         if !raw.annotations.is_empty() || !raw.levels.is_empty() {
             return fault(&name, "fields annotations and levels are not allowed in a recording rule");
@@ -191,9 +230,14 @@ fn check_rule(raw: RawRule, group_labels: &BTreeMap<String, Spanned<String>>) ->
     Ok(Rule { name: name.value, source, labels, kind: Kind::Alerting(alerting) })
 }
 
-fn levels(raw: BTreeMap<String, RawLevel>, rule_for_ms: i64, at: &Spanned<String>) -> Result<Vec<LevelRule>, Fault> {
+fn levels(
+    raw: BTreeMap<String, Spanned<RawLevel>>,
+    rule_for_ms: i64,
+    rule: &Spanned<String>,
+) -> Result<Vec<LevelRule>, Fault> {
     let mut levels = Vec::new();
     for (name, raw) in raw {
+        let (at, raw) = (&raw, &raw.value);
         let Some(level) = Level::from_name(&name) else {
             return fault(at, format!("field levels: {name:?} is not a level; allowed are notice, warning, critical"));
         };
@@ -221,19 +265,23 @@ fn levels(raw: BTreeMap<String, RawLevel>, rule_for_ms: i64, at: &Spanned<String
             Side::Below => mild.threshold >= bad.threshold,
         };
         if mild.side != bad.side || !ordered {
-            return fault(at, format!("level {} must lie beyond level {} on the same side", bad.level, mild.level));
+            return fault(rule, format!("level {} must lie beyond level {} on the same side", bad.level, mild.level));
         }
     }
     Ok(levels)
 }
 
 fn templates<'a>(
-    texts: impl Iterator<Item = (&'a String, &'a Spanned<String>)>,
+    texts: impl Iterator<Item = (&'a String, &'a Option<Spanned<String>>)>,
     field: &str,
     expand: bool,
 ) -> Result<Vec<(String, Template)>, Fault> {
     let mut templates = Vec::new();
     for (name, text) in texts {
+        let Some(text) = text else {
+            templates.push((name.clone(), Template::literal("")));
+            continue;
+        };
         let parsed = if expand { Template::parse(&text.value) } else { Ok(Template::literal(&text.value)) };
         match parsed {
             Ok(template) => templates.push((name.clone(), template)),
@@ -246,66 +294,6 @@ fn templates<'a>(
 fn duration(text: &Spanned<String>, field: &str) -> Result<i64, Fault> {
     parse_duration_ms(&text.value)
         .or_else(|e| fault(text, format!("field {field}: {e}; allowed are texts like 30s, 5m, 1h30m")))
-}
-
-/// The files behind patterns, sorted; `*` and `?` are allowed in file names. Patterns are relative to `base`.
-pub fn find(patterns: &[String], base: &Path) -> Result<Vec<PathBuf>, RuleFileError> {
-    let mut found = BTreeSet::new();
-    for pattern in patterns {
-        let error = |message: String| RuleFileError { file: pattern.clone(), line: None, message };
-        let path = base.join(pattern);
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("").to_string();
-        if !name.contains(['*', '?']) {
-            found.insert(path);
-            continue;
-        }
-        let folder = path.parent().unwrap_or(Path::new(".")).to_path_buf();
-        if folder.to_string_lossy().contains(['*', '?']) {
-            return Err(error("* and ? are allowed in the file name only".into()));
-        }
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for entry in entries.flatten() {
-            if entry.file_name().to_str().is_some_and(|n| matches_pattern(&name, n)) {
-                found.insert(entry.path());
-            }
-        }
-    }
-    if found.len() > FILES_MAX {
-        let message = format!("{} files behind the patterns; at most {FILES_MAX} are read", found.len());
-        return Err(RuleFileError { file: patterns.join(" "), line: None, message });
-    }
-    Ok(found.into_iter().collect())
-}
-
-/// Whether a name fits a pattern of `*` and `?`.
-fn matches_pattern(pattern: &str, name: &str) -> bool {
-    match (pattern.chars().next(), name.chars().next()) {
-        (None, None) => true,
-        (Some('*'), _) => {
-            matches_pattern(&pattern[1..], name)
-                || name.chars().next().is_some_and(|c| matches_pattern(pattern, &name[c.len_utf8()..]))
-        }
-        (Some('?'), Some(c)) => matches_pattern(&pattern[1..], &name[c.len_utf8()..]),
-        (Some(p), Some(c)) if p == c => matches_pattern(&pattern[p.len_utf8()..], &name[c.len_utf8()..]),
-        _ => false,
-    }
-}
-
-/// Reads and checks every file behind the patterns; one bad file and nothing is loaded.
-pub fn load(patterns: &[String], base: &Path, interval_ms: i64) -> Result<Vec<RuleGroup>, RuleFileError> {
-    let mut groups = Vec::new();
-    for path in find(patterns, base)? {
-        let file = path.display().to_string();
-        let error = |message: String| RuleFileError { file: file.clone(), line: None, message };
-        let size = std::fs::metadata(&path).map_err(|e| error(format!("can't be read: {e}")))?.len();
-        if size > FILE_BYTES_MAX {
-            return Err(error(format!("has {size} bytes; at most {FILE_BYTES_MAX} are read")));
-        }
-        let text = std::fs::read_to_string(&path).map_err(|e| error(format!("can't be read: {e}")))?;
-        groups.extend(parse(&file, &text, interval_ms)?);
-    }
-    groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
-    Ok(groups)
 }
 
 #[cfg(test)]

@@ -69,12 +69,16 @@ pub enum Reading<'a> {
         /// The rule's levels, mildest first.
         levels: &'a [LevelReading],
     },
-    /// The expression did not return this label set.
+    /// The expression did not return this label set: its condition is false.
     Absent,
+    /// The expression has no value for this label set, so that its levels can't be judged: what it watched is gone.
+    NoData,
     /// The expression could not be evaluated, or looked at nothing.
     Blind,
     /// The rule is no longer there.
     RuleGone,
+    /// The rule found more than its group's `limit` allows.
+    LimitExceeded,
 }
 
 /// A step in an alert's life.
@@ -93,6 +97,10 @@ pub enum Change {
     BackToPending,
     /// Was pending and is gone without having fired.
     Dropped,
+    /// The condition ended; it fires on because of `keep_firing_for`.
+    Kept,
+    /// The condition holds again while it was kept.
+    HoldsAgain,
     /// No longer fires.
     Resolved,
     /// The rule can't see; the state is held.
@@ -109,6 +117,8 @@ impl Change {
             Change::Fired => "firing",
             Change::LevelChanged { .. } => "level",
             Change::Dropped => "inactive",
+            Change::Kept => "keep_firing",
+            Change::HoldsAgain => "holds_again",
             Change::Resolved => "resolved",
             Change::Blinded => "blind",
             Change::Sighted => "sighted",
@@ -129,6 +139,10 @@ pub enum Reason {
     ConditionFalse,
     /// The recovery condition of the level is met.
     Recovered,
+    /// What the rule watched gives no value any more.
+    NoData,
+    /// The rule found more than its group's `limit` allows: all its alerts are dropped.
+    LimitExceeded,
     /// `keep_firing_for` is over.
     KeptLongEnough,
     /// The rule was removed or changed its identity.
@@ -148,6 +162,8 @@ impl Reason {
             Reason::ForRaised => "for_raised",
             Reason::ConditionFalse => "condition_false",
             Reason::Recovered => "recovered",
+            Reason::NoData => "no_data",
+            Reason::LimitExceeded => "limit_exceeded",
             Reason::KeptLongEnough => "keep_firing_over",
             Reason::RuleGone => "rule_gone",
             Reason::CannotSee => "cannot_see",
@@ -180,6 +196,7 @@ pub fn step(
         (Some(track), Reading::Absent) => {
             end(track.clone(), Vec::new(), Reason::ConditionFalse, keep_firing_for_ms, ts_ms)
         }
+        (Some(track), Reading::NoData) => end(track.clone(), Vec::new(), Reason::NoData, keep_firing_for_ms, ts_ms),
         (Some(track), Reading::Blind) => {
             let steps = match track.blind {
                 true => Vec::new(),
@@ -187,11 +204,15 @@ pub fn step(
             };
             (Some(Track { blind: true, ..track.clone() }), steps)
         }
-        (Some(track), Reading::RuleGone) => {
-            let change = if track.phase == Phase::Firing { Change::Resolved } else { Change::Dropped };
-            (None, vec![Transition { change, reason: Reason::RuleGone }])
-        }
+        (Some(track), Reading::RuleGone) => (None, vec![cut_off(track, Reason::RuleGone)]),
+        (Some(track), Reading::LimitExceeded) => (None, vec![cut_off(track, Reason::LimitExceeded)]),
     }
+}
+
+/// An end for a reason that lies in the rule, not in what it watches.
+fn cut_off(track: &Track, reason: Reason) -> Transition {
+    let change = if track.phase == Phase::Firing { Change::Resolved } else { Change::Dropped };
+    Transition { change, reason }
 }
 
 fn begin(value: f64, levels: &[LevelReading], ts_ms: i64) -> (Option<Track>, Vec<Transition>) {
@@ -243,28 +264,50 @@ fn go_on(
     let Some(under_way) = worst(&since_ms) else {
         return end(track, steps, Reason::Recovered, keep_firing_for_ms, ts_ms);
     };
-    track.keep_firing_since_ms = None;
+    if track.keep_firing_since_ms.take().is_some() {
+        steps.push(Transition { change: Change::HoldsAgain, reason: Reason::ConditionHolds });
+    }
     match (before.phase, raised(&since_ms, levels, ts_ms)) {
         (Phase::Pending, Some(level)) => {
             fire(&mut track, level, ts_ms);
             steps.push(Transition { change: Change::Fired, reason: Reason::HeldLongEnough });
         }
         (Phase::Pending, None) => track.level = under_way,
-        (Phase::Firing, Some(level)) => {
-            if level != before.level {
-                track.level = level;
-                let reason = if level > before.level { Reason::HeldLongEnough } else { Reason::Recovered };
-                steps.push(Transition { change: Change::LevelChanged { from: before.level }, reason });
+        (Phase::Firing, Some(level)) if level > before.level => {
+            track.level = level;
+            steps.push(level_changed(before.level, Reason::HeldLongEnough));
+        }
+        (Phase::Firing, _) if since_ms[before.level as usize].is_some() => {
+            // Prometheus' rules have one level; ours keep firing when a reload raises a level's `for`
+            if let [only] = levels
+                && ts_ms - track.active_at_ms < only.for_ms
+            {
+                back_to_pending(&mut track, &mut steps);
             }
         }
-        (Phase::Firing, None) => {
-            track.phase = Phase::Pending;
-            track.fired_at_ms = None;
-            track.level = under_way;
-            steps.push(Transition { change: Change::BackToPending, reason: Reason::ForRaised });
-        }
+        // the level was left: a milder one whose condition holds needs no `for` on the way down
+        (Phase::Firing, _) => match worst(&since_ms[..before.level as usize]) {
+            Some(milder) => {
+                track.level = milder;
+                steps.push(level_changed(before.level, Reason::Recovered));
+            }
+            None => {
+                track.level = under_way;
+                back_to_pending(&mut track, &mut steps);
+            }
+        },
     }
     (Some(track), steps)
+}
+
+fn level_changed(from: Level, reason: Reason) -> Transition {
+    Transition { change: Change::LevelChanged { from }, reason }
+}
+
+fn back_to_pending(track: &mut Track, steps: &mut Vec<Transition>) {
+    track.phase = Phase::Pending;
+    track.fired_at_ms = None;
+    steps.push(Transition { change: Change::BackToPending, reason: Reason::ForRaised });
 }
 
 /// The condition holds no more.
@@ -281,9 +324,12 @@ fn end(
     }
     let mut reason = reason;
     if keep_firing_for_ms > 0 {
+        if track.keep_firing_since_ms.is_none() {
+            steps.push(Transition { change: Change::Kept, reason });
+        }
         let since = *track.keep_firing_since_ms.get_or_insert(ts_ms);
         if ts_ms - since < keep_firing_for_ms {
-            track.blind = false;
+            (track.blind, track.since_ms) = (false, [None; 3]);
             return (Some(track), steps);
         }
         reason = Reason::KeptLongEnough;
@@ -298,9 +344,9 @@ fn fire(track: &mut Track, level: Level, ts_ms: i64) {
     track.fired_at_ms = Some(ts_ms);
 }
 
-/// The worst level whose condition holds.
-fn worst(since_ms: &[Option<i64>; 3]) -> Option<Level> {
-    Level::ALL.into_iter().rev().find(|l| since_ms[*l as usize].is_some())
+/// The worst level whose condition holds, of the mildest levels given.
+fn worst(since_ms: &[Option<i64>]) -> Option<Level> {
+    Level::ALL.into_iter().take(since_ms.len()).rev().find(|l| since_ms[*l as usize].is_some())
 }
 
 /// The worst level whose condition held for long enough.
@@ -322,5 +368,7 @@ pub fn restored_active_at_ms(active_at_ms: i64, last_seen_ms: i64, for_ms: i64, 
     }
 }
 
+#[cfg(test)]
+mod property_tests;
 #[cfg(test)]
 mod tests;

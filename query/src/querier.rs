@@ -8,9 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::RwLock;
+
 use crate::{
     QueryError, QueryLimits, SqlAnswer,
-    promql::{Answer, Engine, Features, Limits, Options, Query, Stop},
+    promql::{Answer, Engine, Features, Limits, MemorySource, Options, Query, Stop},
     source::StoreSource,
     sql,
 };
@@ -21,6 +23,7 @@ pub struct Querier {
     store: storage::Store,
     engine: Arc<Engine>,
     limits: Arc<QueryLimits>,
+    beside: Option<Arc<RwLock<MemorySource>>>,
 }
 
 /// When a PromQL query is evaluated.
@@ -50,7 +53,19 @@ impl Querier {
             limits: Limits { samples_max: limits.samples_max, series_max: limits.series_max, ..defaults.limits },
             ..defaults
         });
-        Querier { store, engine: Arc::new(engine), limits: Arc::new(limits) }
+        Querier { store, engine: Arc::new(engine), limits: Arc::new(limits), beside: None }
+    }
+
+    /// The same, reading also what stands in `memory`: series a store can't hold, such as native histograms in unit tests of
+    /// rules. Subqueries that name no step use `subquery_step_ms`.
+    pub fn beside(self, memory: Arc<RwLock<MemorySource>>, subquery_step_ms: i64) -> Querier {
+        let engine = Engine::new(Options { subquery_step_ms, ..self.engine.options().clone() });
+        Querier { engine: Arc::new(engine), beside: Some(memory), ..self }
+    }
+
+    /// What is read beside the store.
+    pub fn memory(&self) -> Option<&RwLock<MemorySource>> {
+        self.beside.as_deref()
     }
 
     /// The store that is asked.
@@ -133,7 +148,7 @@ impl Querier {
             None => self.engine.clone(),
         };
         let query = Query::parse(text, &engine.options().features).map_err(crate::promql::QueryError::Parse)?;
-        let source = StoreSource { snapshot: self.store.snapshot(tenant) };
+        let source = StoreSource { snapshot: self.store.snapshot(tenant), beside: self.beside.clone() };
         let timeout_ms = timeout_ms.unwrap_or(u64::MAX).min(self.limits.timeout_ms);
         let deadline = now() + Duration::from_millis(timeout_ms);
         let left = Arc::new(AtomicBool::new(false));

@@ -1,9 +1,13 @@
 //! The store as PromQL's source of samples: matchers and series in the store's own form.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use parking_lot::RwLock;
 use storage::{MatchOp, Matcher, ReadError, SeriesQuery, Snapshot};
 
 use crate::promql::{
+    MemorySource,
     matcher::MatchOp as AskedOp,
     source::{Selection, SeriesSamples, Source, SourceError},
 };
@@ -11,6 +15,8 @@ use crate::promql::{
 /// One tenant's data at one moment, as PromQL reads it.
 pub(crate) struct StoreSource {
     pub snapshot: Snapshot,
+    /// Series read beside it.
+    pub beside: Option<Arc<RwLock<MemorySource>>>,
 }
 
 #[async_trait]
@@ -29,8 +35,31 @@ impl Source for StoreSource {
             ReadError::TooMuch { .. } => SourceError::TooManySamples,
             other => SourceError::Failed(other.to_string()),
         })?;
-        Ok(series.into_iter().map(|s| SeriesSamples::floats(s.labels, s.timestamps_ms, s.values)).collect())
+        let mut found: Vec<SeriesSamples> =
+            series.into_iter().map(|s| SeriesSamples::floats(s.labels, s.timestamps_ms, s.values)).collect();
+        if let Some(beside) = &self.beside {
+            for more in beside.read().find(selection)? {
+                match found.iter_mut().find(|s| s.labels == more.labels) {
+                    Some(series) => join(series, more),
+                    None => found.push(more),
+                }
+            }
+        }
+        Ok(found)
     }
+}
+
+/// Puts the samples of both into one series, in order of time.
+fn join(series: &mut SeriesSamples, more: SeriesSamples) {
+    let times = std::mem::take(&mut series.timestamps).into_iter().chain(more.timestamps);
+    let values = std::mem::take(&mut series.values).into_iter().chain(more.values);
+    let mut floats: Vec<(i64, f64)> = times.zip(values).collect();
+    floats.sort_by_key(|(time, _)| *time);
+    (series.timestamps, series.values) = floats.into_iter().unzip();
+    series.histograms.extend(more.histograms);
+    series.histograms.sort_by_key(|(time, _)| *time);
+    series.start_timestamps.clear();
+    series.histogram_start_timestamps.clear();
 }
 
 fn stored(asked: &crate::promql::matcher::Matcher) -> Result<Matcher, SourceError> {

@@ -51,6 +51,12 @@ pub enum Command {
         #[command(subcommand)]
         what: Check,
     },
+    /// Runs tests without a server.
+    Test {
+        /// What to test.
+        #[command(subcommand)]
+        what: Test,
+    },
     /// Asks a running server.
     Query {
         /// In which language.
@@ -98,6 +104,32 @@ pub enum Check {
     Config {
         /// The file.
         file: PathBuf,
+    },
+    /// Rule files.
+    Rules {
+        /// The files; builtin:NAME is one of the program's own.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
+    },
+}
+
+/// What to test.
+#[derive(Debug, Subcommand)]
+pub enum Test {
+    /// Unit tests of rules, in promtool's format.
+    Rules {
+        /// Files of tests.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Only test groups whose name this regular expression finds something in; may be repeated.
+        #[arg(long, value_name = "REGEX")]
+        run: Vec<String>,
+        /// Show what differs, line by line.
+        #[arg(long)]
+        diff: bool,
+        /// Write a JUnit report to this file.
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
     },
 }
 

@@ -5,8 +5,9 @@ use std::{io::IsTerminal, process::ExitCode, time::Duration};
 use clap::Parser;
 use server::{
     ask,
-    cli::{Check, Cli, Command},
+    cli::{Check, Cli, Command, Test},
     config::{Config, Overrides},
+    rule_commands::{self, TestOptions},
     serve, up,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,7 +55,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve { config, ports } => {
             let config = Config::load(&config)?.with(ports.into());
             let server = serve::start(config, host_name(), now_ms).await?;
-            until_told_to_stop().await?;
+            until_told_to_stop(&server).await?;
             server.stop().await;
         }
         Command::Up { config, statements_every, ports } => {
@@ -73,11 +74,21 @@ async fn run(command: Command) -> anyhow::Result<()> {
                 groups.len()
             );
         }
+        Command::Check { what: Check::Rules { files } } => tell(rule_commands::check(&files))?,
+        Command::Test { what: Test::Rules { files, run, diff, junit } } => {
+            tell(rule_commands::test(&files, &TestOptions { only: run, diff, junit }).await?)?;
+        }
         Command::Query { language, server, output } => {
             print!("{}", ask::ask(&server, &language, output, now_ms()).await?);
         }
     }
     Ok(())
+}
+
+/// Prints a verdict; one that is not good ends the program with 1.
+fn tell((text, good): rule_commands::Verdict) -> anyhow::Result<()> {
+    print!("{text}");
+    if good { Ok(()) } else { anyhow::bail!("not all is well") }
 }
 
 async fn run_up(config: Config, statements_every: Option<Duration>, mut overrides: Overrides) -> anyhow::Result<()> {
@@ -104,7 +115,7 @@ async fn run_up(config: Config, statements_every: Option<Duration>, mut override
     let collector = collector::run(collector, up::collector_clock(now_ms), collector_stop.clone());
     let mut collector = tokio::spawn(collector);
     tokio::select! {
-        told = until_told_to_stop() => told?,
+        told = until_told_to_stop(&server) => told?,
         ended = &mut collector => {
             server.stop().await;
             ended??;
@@ -117,11 +128,16 @@ async fn run_up(config: Config, statements_every: Option<Duration>, mut override
     Ok(())
 }
 
-async fn until_told_to_stop() -> anyhow::Result<()> {
+/// Meanwhile SIGHUP reloads; how that went stands in the log and the metrics.
+async fn until_told_to_stop(server: &serve::Server) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => break tracing::info!("SIGINT: stopping"),
+            _ = hangup.recv() => drop(server.reloader.reload().await),
+        }
     }
     Ok(())
 }

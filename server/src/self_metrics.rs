@@ -1,12 +1,16 @@
 //! Numbers about the server itself: read for `/metrics`, and appended to its own store so that they can be asked and alerted on.
 
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::Write,
+    sync::{Arc, OnceLock},
+};
 
+use alerting::{Alerting, sight::Cause};
 use ingest::{Admission, Collectors};
 use proto::{Labels, Samples, labels::METRIC_NAME, refusal::Refusal, samples::Family, samples::SamplesBuilder};
 use query::promql::number::format_open_metrics;
 
-use crate::{process_stats, request_counts::RequestCounts};
+use crate::{process_stats, reload::LastReload, request_counts::RequestCounts};
 
 /// The `job` of these series.
 pub const JOB: &str = "tidewatch";
@@ -33,6 +37,7 @@ pub struct SelfMetrics {
     pub requests: Arc<RequestCounts>,
     admission: Admission,
     collectors: Collectors,
+    rules: Arc<OnceLock<(Alerting, Arc<LastReload>)>>,
     started_ms: i64,
 }
 
@@ -82,7 +87,13 @@ impl SelfMetrics {
     /// Numbers of this server.
     pub fn new(admission: Admission, collectors: Collectors) -> SelfMetrics {
         let started_ms = admission.now_ms();
-        SelfMetrics { requests: Arc::default(), admission, collectors, started_ms }
+        SelfMetrics { requests: Arc::default(), admission, collectors, rules: Arc::default(), started_ms }
+    }
+
+    /// From here on rules and reloads are told of too.
+    pub fn watch_rules(&self, alerting: Alerting, last_reload: Arc<LastReload>) {
+        // only the first counts: a server has one alerting
+        let _ = self.rules.set((alerting, last_reload));
     }
 
     /// All numbers now.
@@ -95,6 +106,7 @@ impl SelfMetrics {
         self.store(&mut list);
         self.doors(&mut list);
         self.http(&mut list);
+        self.rules(&mut list);
         list.0
     }
 
@@ -162,6 +174,47 @@ impl SelfMetrics {
             let labels = vec![("handler", route), ("code", status.to_string())];
             let help = "Time spent on HTTP requests.";
             list.push("counter", "tidewatch_http_request_seconds_total", help, labels, count.seconds);
+        }
+    }
+
+    fn rules(&self, list: &mut List) {
+        let Some((alerting, last_reload)) = self.rules.get() else { return };
+        let (successful, success_ms) = last_reload.read();
+        let successful = f64::from(u8::from(successful));
+        list.gauge("tidewatch_config_last_reload_successful", "1 if the last reload took effect.", successful);
+        let help = "When the last reload that took effect was, Unix time.";
+        list.gauge("tidewatch_config_last_reload_success_timestamp_seconds", help, success_ms as f64 / 1000.0);
+        let groups = alerting.rule_numbers();
+        type Number = fn(&alerting::rule_numbers::GroupNumbers) -> f64;
+        let numbers: [(&'static str, &'static str, &'static str, Number); 7] = [
+            ("gauge", "tidewatch_rule_group_rules", "Rules of a group.", |g| g.rules as f64),
+            ("counter", "tidewatch_rule_evaluations_total", "Rules evaluated.", |g| g.evaluations as f64),
+            ("counter", "tidewatch_rule_evaluation_failures_total", "Evaluations that failed.", |g| g.failures as f64),
+            ("gauge", "tidewatch_rule_group_failing_rules", "Rules whose last evaluation failed.", |g| {
+                g.failing as f64
+            }),
+            (
+                "counter",
+                "tidewatch_rule_group_missed_slots_total",
+                "Evaluations left out because they came too late.",
+                |g| g.missed_slots as f64,
+            ),
+            ("gauge", "tidewatch_rule_group_last_duration_seconds", "How long the last evaluation took.", |g| {
+                g.seconds
+            }),
+            ("gauge", "tidewatch_rule_group_last_evaluation_timestamp_seconds", "When it was, Unix time.", |g| {
+                g.last_evaluation_ms.unwrap_or(0) as f64 / 1000.0
+            }),
+        ];
+        for (kind, name, help, number) in numbers {
+            for (group, numbers) in &groups {
+                list.push(kind, name, help, vec![("rule_group", group.clone())], number(numbers));
+            }
+        }
+        for (i, cause) in Cause::ALL.into_iter().enumerate() {
+            let rules: u64 = groups.iter().map(|(_, g)| g.blind[i]).sum();
+            let labels = vec![("cause", cause.word().to_owned())];
+            list.push("gauge", "tidewatch_rules_blind", "Rules that can't see what they watch.", labels, rules);
         }
     }
 

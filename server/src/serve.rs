@@ -16,6 +16,7 @@ use crate::{
     api::{self, Api},
     config::{Config, TlsConfig},
     fresh_evidence,
+    reload::{self, LastReload, Reloader},
     self_metrics::SelfMetrics,
 };
 
@@ -65,6 +66,8 @@ pub struct Server {
     pub store: Store,
     /// Who is connected.
     pub collectors: Collectors,
+    /// Reads rules and receivers again.
+    pub reloader: Reloader,
     stop: CancellationToken,
     doors: Vec<JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
@@ -85,8 +88,9 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
 
     let grpc_task = serve_grpc(grpc_listener, config.grpc_tls.as_ref(), &admission, &collectors, stop.clone())?;
     let mut told = config.alerting.clone();
+    let own_url = format!("http://{http}");
     if told.external_url.is_empty() {
-        told.external_url = format!("http://{http}"); // links in messages must lead somewhere
+        told.external_url.clone_from(&own_url); // links in messages must lead somewhere
     }
     let alerting = Alerting::start(
         told,
@@ -97,9 +101,12 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
         Arc::new(clock),
     )
     .await?;
+    let last_reload = Arc::new(LastReload::new(clock()));
+    let reloader = Reloader::new(alerting.clone(), config.file.clone(), own_url, last_reload.clone(), clock);
+    metrics.watch_rules(alerting.clone(), last_reload);
     let settings = Arc::new(config);
     let api = Api::new(querier, alerting.clone(), collectors.clone(), settings, metrics.clone(), clock);
-    let router = api::router(api, remote_write_http::routes(admission.clone()));
+    let router = api::router(api, remote_write_http::routes(admission.clone()).merge(reload::routes(reloader.clone())));
     let http_task = serve_http(http_listener, router, stop.clone());
     let tasks = vec![
         tokio::spawn(maintain(store.clone(), clock, stop.clone())),
@@ -108,7 +115,7 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
         tokio::spawn(alert(alerting, stop.clone())),
     ];
     tracing::info!(%http, %grpc, "serving");
-    Ok(Server { http, grpc, store, collectors, stop, doors: vec![http_task, grpc_task], tasks })
+    Ok(Server { http, grpc, store, collectors, reloader, stop, doors: vec![http_task, grpc_task], tasks })
 }
 
 async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -17,7 +17,7 @@ impl Alerting {
         for group in self.0.groups.read().await.iter() {
             groups.extend(prometheus_json::group(&*group.lock().await, filter));
         }
-        json!({ "groups": groups })
+        prometheus_json::page(groups, filter)
     }
 
     /// `data` of Prometheus' `/api/v1/alerts`.

@@ -7,7 +7,7 @@ use super::start::load;
 use super::{Alerting, StartError};
 use crate::active::Active;
 use crate::config::Settings;
-use crate::group::{Group, rule_gone};
+use crate::group::{Group, mark_stale, rule_gone};
 use crate::ledger::rule_group;
 use crate::rule::RuleGroup;
 
@@ -26,15 +26,19 @@ impl Alerting {
             old.insert((group.group.file.clone(), group.group.name.clone()), group);
         }
         let mut gone: Vec<(String, Active)> = Vec::new();
+        let mut fresh_groups = Vec::new();
         for rules in fresh {
             let mut group = Group::new(rules, now_ms);
             if let Some(before) = old.remove(&(group.group.file.clone(), group.group.name.clone())) {
                 let name = rule_group(&group.group.name, &group.group.file);
                 gone.extend(group.take_over(before).into_iter().map(|(_, alert)| (name.clone(), alert)));
             }
-            groups.push(Arc::new(tokio::sync::Mutex::new(group)));
+            fresh_groups.push(group);
         }
+        self.0.numbers.keep(fresh_groups.iter());
+        groups.extend(fresh_groups.into_iter().map(|g| Arc::new(tokio::sync::Mutex::new(g))));
         for group in old.into_values() {
+            mark_stale(&self.0.store, &self.0.tenant, group.written(), (now_ms, now_ms));
             let name = rule_group(&group.group.name, &group.group.file);
             gone.extend(group.rules.into_iter().flat_map(|r| r.active.into_values()).map(|a| (name.clone(), a)));
         }

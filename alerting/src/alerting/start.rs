@@ -22,6 +22,7 @@ use crate::ledger::rule_group;
 use crate::outbox::Outbox;
 use crate::rule::RuleGroup;
 use crate::rule_file::{self, RuleFileError};
+use crate::rule_numbers::RuleNumbers;
 use crate::state::{Phase, Track, restored_active_at_ms};
 use crate::told::Told;
 
@@ -68,7 +69,9 @@ impl Alerting {
             outgoing: Notify::new(),
             evidence,
             evidence_places: Arc::new(tokio::sync::Semaphore::new(EVIDENCE_AT_ONCE_MAX)),
+            numbers: RuleNumbers::default(),
         }));
+        alerting.0.numbers.keep(groups.iter());
         for group in &groups {
             let firing = group.rules.iter().flat_map(|r| r.active.values()).filter(|a| a.is_firing());
             firing.for_each(|alert| alerting.reintroduce(alert, &group.group, now_ms));
@@ -124,9 +127,7 @@ fn restore(groups: &mut [Group], remembered: Vec<Remembered>, now_ms: i64) -> Ve
         let group = alert.rule_group.clone();
         let active = revived(alert, for_ms, now_ms);
         match state {
-            Some(state) => {
-                state.active.insert(active.fingerprint, active);
-            }
+            Some(state) => state.adopt(active),
             None => orphans.push((group, active)),
         }
     }
@@ -150,7 +151,7 @@ fn revived(alert: Remembered, for_ms: i64, now_ms: i64) -> Active {
         level: alert.level,
         active_at_ms,
         fired_at_ms: alert.fired_at_ms.filter(|_| alert.firing),
-        keep_firing_since_ms: None,
+        keep_firing_since_ms: alert.keep_firing_since_ms.filter(|_| alert.firing),
         since_ms,
         value: alert.value,
         blind: false,

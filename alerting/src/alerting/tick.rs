@@ -37,6 +37,7 @@ impl Alerting {
     pub(super) async fn evaluate(&self, group: &tokio::sync::Mutex<Group>, evaluator: &Evaluator, now_ms: i64) {
         let mut group = group.lock().await;
         let happenings = group.evaluate(evaluator, &self.0.store, now_ms, &*self.0.clock).await;
+        self.0.numbers.note(&group);
         let name = rule_group(&group.group.name, &group.group.file);
         let with_expr: Vec<(Happening, Option<String>)> = happenings
             .into_iter()
@@ -71,7 +72,12 @@ impl Alerting {
                     note.ends_at_ms = Some(happening.ts_ms);
                     note.end_reason = Some(happening.transition.reason.word().into());
                 }
-                Change::Pending | Change::Dropped | Change::Blinded | Change::Sighted => continue,
+                Change::Pending
+                | Change::Dropped
+                | Change::Kept
+                | Change::HoldsAgain
+                | Change::Blinded
+                | Change::Sighted => continue,
             }
             for step in self.route(&settings, &note, now_ms) {
                 page.add_step(&step, now_ms);

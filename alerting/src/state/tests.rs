@@ -48,9 +48,26 @@ fn prometheus_rules() {
             "0:pending:condition_holds 2:inactive:condition_false 3:pending:condition_holds 5:firing:held_long_enough",
         ),
         (2, 0, "xxx.", "0:pending:condition_holds 2:firing:held_long_enough 3:resolved:condition_false"),
-        (0, 2, "x..", fires_at_once),
-        (0, 2, "x...", "0:pending:condition_holds 0:firing:held_long_enough 3:resolved:keep_firing_over"),
-        (0, 2, "x..x...", "0:pending:condition_holds 0:firing:held_long_enough 6:resolved:keep_firing_over"),
+        (0, 2, "x..", "0:pending:condition_holds 0:firing:held_long_enough 1:keep_firing:condition_false"),
+        (
+            0,
+            2,
+            "x...",
+            "0:pending:condition_holds 0:firing:held_long_enough 1:keep_firing:condition_false 3:resolved:keep_firing_over",
+        ),
+        (
+            0,
+            2,
+            "x..x...",
+            "0:pending:condition_holds 0:firing:held_long_enough 1:keep_firing:condition_false 3:holds_again:condition_holds 4:keep_firing:condition_false 6:resolved:keep_firing_over",
+        ),
+        // a long `for` does not send a kept alert back to pending when its condition returns
+        (
+            2,
+            5,
+            "xxx.x",
+            "0:pending:condition_holds 2:firing:held_long_enough 3:keep_firing:condition_false 4:holds_again:condition_holds",
+        ),
         (1, 2, "x.", "0:pending:condition_holds 1:inactive:condition_false"),
         (0, 0, "x??", "0:pending:condition_holds 0:firing:held_long_enough 1:blind:cannot_see"),
         (0, 0, "x??x", "0:pending:condition_holds 0:firing:held_long_enough 1:blind:cannot_see 3:sighted:sees_again"),
@@ -100,8 +117,12 @@ fn one_identity_moves_through_levels_with_hysteresis() {
             &[81.0, 81.0, 81.0, 91.0, 86.0, 84.0, 91.0],
             "0:pending:warning 2:firing:warning 3:level:critical 5:level:warning 6:level:critical",
         ),
-        // the milder level had not held for its own `for` yet: what is left is pending again
-        (&[95.0, 84.0], "0:pending:critical 0:firing:critical 1:pending:warning"),
+        // on the way down a milder level needs no `for`: the alert already fires
+        (&[95.0, 84.0], "0:pending:critical 0:firing:critical 1:level:warning"),
+        (
+            &[95.0, 84.0, 95.0, 60.0],
+            "0:pending:critical 0:firing:critical 1:level:warning 2:level:critical 3:resolved:-",
+        ),
     ] {
         check_levels(values, expected);
     }

@@ -8,4 +8,6 @@ mod mail;
 mod outbox_kill;
 mod promtool;
 mod road;
+mod rule_tests;
+mod rules;
 mod stage;

@@ -6,7 +6,7 @@ use alerting::template::{Expansion, QueryAnswers, Scope, Template};
 use proto::Labels;
 use serde_json::json;
 
-fn promtool(args: &[&str]) -> Option<(bool, String)> {
+pub fn promtool(args: &[&str]) -> Option<(bool, String)> {
     match Command::new("promtool").args(args).output() {
         Ok(out) => {
             let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
@@ -29,7 +29,7 @@ fn the_same_rule_files_load() {
         format!("{head}  - alert: A\n    expr: up ==\n"),
         format!("{head}  - alert: A\n    expr: up\n    fro: 5m\n"),
         format!("{head}  - record: a\n    expr: up\n    for: 1m\n"),
-        format!("{head}  - record: 'a b'\n    expr: up\n"),
+        format!("{head}  - record: 'a{{b=\"c\"}}'\n    expr: up\n"),
         format!("{head}  - alert: A\n    record: b\n    expr: up\n"),
         format!("{head}  - alert: A\n"),
         format!("{head}  - alert: A\n    expr: up\n    for: 5 minutes\n"),

@@ -203,6 +203,8 @@ pub struct Answer {
     pub infos: Vec<String>,
     /// What it cost.
     pub stats: Stats,
+    /// Where in the query the selectors begin that found no series, bytes.
+    pub unmatched: Vec<usize>,
 }
 
 /// Evaluates queries.
@@ -301,7 +303,7 @@ impl Engine {
         let (warnings, infos) = notes.texts(&query.text);
         let stats =
             Stats { series: budget.series(), samples: budget.samples(), bytes_peak: budget.bytes_peak(), steps: count };
-        Ok(Answer { value, warnings, infos, stats })
+        Ok(Answer { value, warnings, infos, stats, unmatched: data.unmatched })
     }
 }
 

@@ -68,9 +68,9 @@ fn stored_hint(before: Option<&Histogram>, now: &Histogram) -> ResetHint {
     }
 }
 
-#[async_trait]
-impl Source for MemorySource {
-    async fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
+impl MemorySource {
+    /// As [`Source::select`], at once.
+    pub fn find(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
         let mut out = Vec::new();
         let mut samples_left = selection.samples_max;
         for (labels, samples) in &self.series {
@@ -115,5 +115,12 @@ impl Source for MemorySource {
             }
         }
         Ok(out)
+    }
+}
+
+#[async_trait]
+impl Source for MemorySource {
+    async fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
+        self.find(selection)
     }
 }

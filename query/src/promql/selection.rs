@@ -8,13 +8,15 @@ use super::budget::Budget;
 use super::durations::QueryTimes;
 use super::histogram::ResetHint;
 use super::source::{Selection, SeriesSamples, Source, SourceError};
-use super::value::Steps;
+use super::value::{STALE_NAN_BITS, Steps};
 use super::{Options, QueryError};
 
 /// The samples of every selector, found by where the selector begins in the text.
 #[derive(Default)]
 pub(super) struct SelectedData {
     by_start: HashMap<usize, Arc<Vec<SeriesSamples>>>,
+    /// Where the selectors begin that found no living series.
+    pub(super) unmatched: Vec<usize>,
 }
 
 impl SelectedData {
@@ -92,6 +94,7 @@ pub(super) async fn load(
     for need in needs {
         budget.check_stop()?;
         let mut selection = need.selection;
+        let range_ms = selection.range_ms;
         let same = done.iter().find(|(s, _)| {
             s.matchers == selection.matchers && s.start_ms == selection.start_ms && s.end_ms == selection.end_ms
         });
@@ -111,11 +114,22 @@ pub(super) async fn load(
                 series
             }
         };
+        if !series.iter().any(|s| is_living(s, range_ms)) {
+            data.unmatched.push(need.key);
+        }
         let has_histograms = series.iter().any(|s| !s.histograms.is_empty());
         let series = if need.stats_only && has_histograms { Arc::new(detect_resets(&series)) } else { series };
         data.by_start.insert(need.key, series);
     }
     Ok(data)
+}
+
+/// Whether a selection holds a sample that counts: an instant selector sees no series that ended with a staleness marker.
+fn is_living(series: &SeriesSamples, range_ms: i64) -> bool {
+    let counts = |value: &f64| value.to_bits() != STALE_NAN_BITS;
+    let mut values = series.values.iter();
+    let floats = if range_ms == 0 { values.next_back().is_some_and(counts) } else { values.any(counts) };
+    floats || series.histograms.iter().any(|(_, h)| !h.is_stale())
 }
 
 fn gather(

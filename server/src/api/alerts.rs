@@ -15,7 +15,8 @@ const STATES: [&str; 4] = ["firing", "pending", "resolved", "all"];
 
 /// Rule groups, with their alerts.
 pub async fn rules(State(api): State<Api>, form: Form) -> ApiResult {
-    let all = |name: &str| form.all(name).map(str::to_owned).collect();
+    // some clients leave the brackets out
+    let all = |name: &str| form.all(&format!("{name}[]")).chain(form.all(name)).map(str::to_owned).collect();
     let kind = match form.get("type") {
         "" => None,
         kind @ ("alert" | "record") => Some(kind.to_owned()),
@@ -26,14 +27,38 @@ pub async fn rules(State(api): State<Api>, form: Form) -> ApiResult {
         "true" | "1" => true,
         other => return Err(ApiError::bad_data(format!("error converting exclude_alerts: {other:?} is not a bool"))),
     };
+    let matchers = form.all("match[]").map(|text| match query::promql::parse(text) {
+        Ok(query::promql::Expr::Selector(selector)) => Ok(selector.matchers),
+        Ok(_) => Err(ApiError::parameter("match[]", format!("{text:?} is not a selector"))),
+        Err(e) => Err(ApiError::parameter("match[]", e.to_string())),
+    });
+    let matchers = matchers.collect::<Result<Vec<_>, _>>()?;
+    let group_limit = match form.get("group_limit") {
+        "" => None,
+        text => match text.parse() {
+            Ok(limit) if limit > 0 => Some(limit),
+            _ => return Err(ApiError::parameter("group_limit", format!("{text:?} is not a number above 0"))),
+        },
+    };
+    let group_next_token = Some(form.get("group_next_token")).filter(|t| !t.is_empty()).map(str::to_owned);
+    if group_next_token.is_some() && group_limit.is_none() {
+        return Err(ApiError::parameter("group_limit", "must be there with group_next_token".into()));
+    }
     let filter = alerting::RulesFilter {
         kind,
-        rule_names: all("rule_name[]"),
-        groups: all("rule_group[]"),
-        files: all("file[]"),
+        rule_names: all("rule_name"),
+        groups: all("rule_group"),
+        files: all("file"),
         exclude_alerts,
+        matchers,
+        group_limit,
+        group_next_token,
     };
-    Reply::json(&api.alerting.rules_json(&filter).await)
+    let rules = api.alerting.rules_json(&filter).await;
+    if filter.group_next_token.is_some() && rules["groups"].as_array().is_none_or(Vec::is_empty) {
+        return Err(ApiError::parameter("group_next_token", "no group goes by it any more".into()));
+    }
+    Reply::json(&rules)
 }
 
 /// Pending and firing alerts.
