@@ -42,7 +42,7 @@ pub async fn rules(State(api): State<Api>, form: Form) -> ApiResult {
     };
     let group_next_token = Some(form.get("group_next_token")).filter(|t| !t.is_empty()).map(str::to_owned);
     if group_next_token.is_some() && group_limit.is_none() {
-        return Err(ApiError::parameter("group_limit", "must be there with group_next_token".into()));
+        return Err(ApiError::parameter("group_limit", "must be there with group_next_token"));
     }
     let filter = alerting::RulesFilter {
         kind,
@@ -56,7 +56,7 @@ pub async fn rules(State(api): State<Api>, form: Form) -> ApiResult {
     };
     let rules = api.alerting.rules_json(&filter).await;
     if filter.group_next_token.is_some() && rules["groups"].as_array().is_none_or(Vec::is_empty) {
-        return Err(ApiError::parameter("group_next_token", "no group goes by it any more".into()));
+        return Err(ApiError::parameter("group_next_token", "no group goes by it any more"));
     }
     Reply::json(&rules)
 }
