@@ -4,11 +4,13 @@
 //! appends. Verdicts are trees written as data (`verdicts.yaml`), over facts that are computed from the evidence.
 //!
 //! Reading order: `session` (rows of `activity`) · `blocking` (who waits for whom) · `statement` (what changed between two
-//! windows) · `evidence` (everything around one alert) · `facts` (what conditions can refer to) · `verdict` (the trees).
+//! windows) · `evidence` (everything around one alert) · `facts` (what conditions can refer to) · `verdict` (the trees) ·
+//! `forecast` (what is to come, how sure, and when it reaches a limit).
 
 pub mod blocking;
 pub mod evidence;
 pub mod facts;
+pub mod forecast;
 pub mod session;
 pub mod statement;
 pub mod verdict;
