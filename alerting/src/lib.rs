@@ -8,9 +8,9 @@
 //! message wait for evidence.
 //!
 //! Reading order: `level`, `fingerprint`, `state` · `rule`, `rule_file`, `builtin`, `template` · `config`, `matcher` ·
-//! `active`, `sight`, `evaluate`, `group`, `rule_numbers` · `message`, `dispatch`, `inhibit`, `silence`, `dedup`, `told` · `outbox`, `deliver`, `webhook`,
-//! `mail`, `mail_body` · `ledger`, `history`, `evidence` · `prometheus_json` · `alerting` (all of it at work) ·
-//! `unit_test` (rules tried on a virtual clock).
+//! `active`, `sight`, `forecast`, `evaluate`, `group`, `rule_numbers` · `message`, `dispatch`, `inhibit`, `silence`, `dedup`, `told` ·
+//! `outbox`, `deliver`, `webhook`, `mail`, `mail_body` · `ledger`, `history`, `evidence` · `prometheus_json` · `alerting` (all of it
+//! at work) · `unit_test` (rules tried on a virtual clock).
 
 pub mod active;
 mod alerting;
@@ -22,6 +22,7 @@ pub mod dispatch;
 pub mod evaluate;
 pub mod evidence;
 pub mod fingerprint;
+pub mod forecast;
 pub mod group;
 mod history;
 mod inhibit;

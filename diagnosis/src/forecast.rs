@@ -17,7 +17,7 @@ mod season;
 mod series;
 
 pub use crossing::{Crossing, Direction, Threshold};
-pub use model::{BASELINE, MODELS, Model};
+pub use model::{BASELINE, MODELS, Model, Predictor};
 pub use regime::Since;
 pub use report::SeriesReport;
 pub use series::{POINTS_MAX, POINTS_MIN};

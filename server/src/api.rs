@@ -1,6 +1,7 @@
 //! The HTTP API: Prometheus' forms, and ours in the same form. One file per group of questions; the routes stand here.
 
 pub mod alerts;
+pub mod forecast;
 pub mod form;
 pub mod instances;
 pub mod promql;
@@ -110,6 +111,7 @@ pub fn router(api: Api, remote_write: Router) -> Router {
         .route("/api/v1/alerts", get(alerts::alerts))
         .route("/api/v1/alert", get(alerts::list))
         .route("/api/v1/alert/{id}", get(alerts::one))
+        .route("/api/v1/forecast", get(forecast::forecast).post(forecast::forecast))
         .route("/api/v1/targets", get(status::targets))
         .route("/api/v1/alertmanagers", get(status::alertmanagers))
         .route("/api/v1/status/buildinfo", get(status::build_info))

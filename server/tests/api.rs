@@ -379,3 +379,37 @@ async fn remote_write_is_taken_and_what_it_can_not_be_is_answered_as_prometheus_
     assert_eq!(answer["data"]["result"][0]["value"][1], "3.5", "{answer}");
     running.server.stop().await;
 }
+
+#[tokio::test]
+async fn a_forecast_says_when_a_limit_is_reached_and_what_can_not_be_foreseen() {
+    let running = Running::start().await;
+    // 400 now, 40 a minute
+    let asked = "/api/v1/forecast?query=http_total{instance=\"a\"}&horizon=5m&crosses=above%20480&confidence=0.9";
+    let (status, body) = running.get(asked).await;
+    assert_eq!(status, 200, "{body}");
+    let series = &body["data"]["series"][0];
+    assert_eq!(series["labels"]["instance"], "a", "{body}");
+    let reaches = series["reaches_at_ms"].as_i64().unwrap() - NOW_MS;
+    assert!((reaches - 120_000).abs() < 5_000, "{reaches}");
+    assert_eq!((&series["threshold"], &series["confidence"]), (&json!(480.0), &json!(0.9)));
+    assert!(series["mase"].as_f64().unwrap() < 0.1 * series["mase_baseline"].as_f64().unwrap());
+    let last = series["forecast"].as_array().unwrap().last().unwrap().as_array().unwrap();
+    assert_eq!((last.len(), last[0].as_i64().unwrap()), (4, NOW_MS + 300_000));
+    assert_eq!(series["history"].as_array().unwrap().last().unwrap(), &json!([NOW_MS, 400.0]));
+
+    let (_, body) = running.get("/api/v1/forecast?query=dotted&horizon=5m").await;
+    assert_eq!(body["data"]["series"], json!([]));
+    assert!(body["data"]["refused"][0]["reason"].as_str().unwrap().starts_with("1 values are too few"), "{body}");
+    for (query, parameter) in [
+        ("query=up", "horizon"),
+        ("query=up&horizon=0s", "horizon"),
+        ("query=up(&horizon=5m", "query"),
+        ("query=1&horizon=5m&crosses=90", "crosses"),
+        ("query=up&horizon=5m&confidence=2", "confidence"),
+        ("query=up&horizon=50d&step=1s", "step"),
+    ] {
+        let (status, body) = running.get(&format!("/api/v1/forecast?{query}")).await;
+        let message = body["error"].as_str().unwrap();
+        assert!(status == 400 && message.contains(&format!("parameter \"{parameter}\"")), "{query}: {body}");
+    }
+}

@@ -44,9 +44,12 @@ pub struct Crossing {
     pub to_ms: Option<i64>,
 }
 
+/// One of the three lines of a forecast.
+type Edge = fn(&FuturePoint) -> f64;
+
 /// Where the forecast that follows `now` (milliseconds, value) first reaches the threshold.
 pub fn crossing(now: (i64, f64), future: &[FuturePoint], threshold: Threshold) -> Crossing {
-    let first = |of: fn(&FuturePoint) -> f64| {
+    let first = |of: Edge| {
         if threshold.is_reached(now.1) {
             return Some(now.0);
         }
@@ -62,7 +65,7 @@ pub fn crossing(now: (i64, f64), future: &[FuturePoint], threshold: Threshold) -
         }
         None
     };
-    let (near, far): (fn(&FuturePoint) -> f64, fn(&FuturePoint) -> f64) = match threshold.direction {
+    let (near, far): (Edge, Edge) = match threshold.direction {
         Direction::Above => (|p| p.high, |p| p.low),
         Direction::Below => (|p| p.low, |p| p.high),
     };

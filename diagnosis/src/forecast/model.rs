@@ -23,8 +23,11 @@ pub struct Model {
     /// A fit costs milliseconds, not microseconds.
     pub costly: bool,
     /// The next `horizon` values after `past`, given its seasons (steps, shortest first). `None`: not applicable here.
-    pub predict: fn(past: &[f64], seasons: &[usize], horizon: usize) -> Option<Vec<f64>>,
+    pub predict: Predictor,
 }
+
+/// Past, seasons and horizon in steps to the values that follow.
+pub type Predictor = fn(&[f64], &[usize], usize) -> Option<Vec<f64>>;
 
 /// The model every other must beat: what was there a season ago; without a season, what is there now.
 pub const BASELINE: &Model = &Model {
