@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::dispatch::{Dispatcher, FlushKey};
 use crate::evidence::Collector;
 use crate::group::Group;
+use crate::known::KnownAlerts;
 use crate::outbox::Outbox;
 use crate::rule_file::RuleFileError;
 use crate::rule_numbers::{GroupNumbers, RuleNumbers};
@@ -66,6 +67,7 @@ struct Inner {
     pipeline: Mutex<Pipeline>,
     silences: Mutex<Vec<Silence>>,
     outbox: Outbox,
+    known: Mutex<KnownAlerts>,
     client: reqwest::Client,
     due: Notify,
     outgoing: Notify,

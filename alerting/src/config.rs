@@ -10,8 +10,12 @@ use serde::Deserialize;
 use crate::matcher::Matchers;
 
 mod receivers;
+mod robots;
+mod sms;
 
 pub use receivers::{Channel, RawMail, RawReceiver, RawWebhook, Receiver};
+pub use robots::RawRobot;
+pub use sms::{RawAliyun, RawProvider, RawSms, RawTencent, RawTwilio, RawVariable};
 
 /// Evaluation interval of groups that name none.
 const EVALUATION_INTERVAL: &str = "15s";

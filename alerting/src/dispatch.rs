@@ -258,7 +258,7 @@ fn parcel(
         external_url: settings.external_url.clone(),
         made_at_ms: now_ms,
     };
-    let parcel = Parcel { key: format!("{:016x}", hash.0), channel: flush.key.channel, kind: kind.into(), message };
+    let parcel = Parcel::new(format!("{:016x}", hash.0), flush.key.channel, kind, message);
     (parcel, flush.key, entry)
 }
 

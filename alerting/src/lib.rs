@@ -9,23 +9,30 @@
 //!
 //! Reading order: `level`, `fingerprint`, `state` · `rule`, `rule_file`, `builtin`, `template` · `config`, `matcher` ·
 //! `active`, `sight`, `forecast`, `evaluate`, `group`, `rule_numbers` · `message`, `dispatch`, `inhibit`, `silence`, `dedup`, `told` ·
-//! `outbox`, `deliver`, `webhook`, `mail`, `mail_body` · `ledger`, `history`, `evidence` · `prometheus_json` · `alerting` (all of it
+//! `outbox`, `deliver`, `content`, `known` · `webhook`, `mail`, `mail_body`, `sms`, `robot`, `dingtalk`, `wecom`, `feishu`, `slack` ·
+//! `exchange`, `answer_codes`, `signing`, `secret` · `ledger`, `history`, `evidence` · `prometheus_json` · `alerting` (all of it
 //! at work) · `unit_test` (rules tried on a virtual clock).
 
 pub mod active;
 mod alerting;
+pub mod answer_codes;
 pub mod builtin;
 pub mod config;
+pub mod content;
 mod dedup;
 pub mod deliver;
+pub mod dingtalk;
 pub mod dispatch;
 pub mod evaluate;
 pub mod evidence;
+pub mod exchange;
+pub mod feishu;
 pub mod fingerprint;
 pub mod forecast;
 pub mod group;
 mod history;
 mod inhibit;
+pub mod known;
 mod ledger;
 pub mod level;
 pub mod mail;
@@ -34,17 +41,23 @@ pub mod matcher;
 pub mod message;
 pub mod outbox;
 pub mod prometheus_json;
+pub mod robot;
 pub mod rows;
 pub mod rule;
 pub mod rule_file;
 pub mod rule_numbers;
+pub mod secret;
 pub mod sight;
+mod signing;
 pub mod silence;
+pub mod slack;
+pub mod sms;
 pub mod state;
 pub mod template;
 pub mod told;
 pub mod unit_test;
 pub mod webhook;
+pub mod wecom;
 
 pub use alerting::{Alerting, Clock, StartError};
 pub use config::{Config, ConfigError, Settings};

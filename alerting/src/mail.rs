@@ -8,9 +8,10 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls as SmtpTls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
-use crate::deliver::Receipt;
+use crate::content::{Voice, subject};
+use crate::deliver::{Receipt, Telling};
 use crate::mail_body;
-use crate::message::{Language, Message};
+use crate::secret::Secret;
 
 /// How the connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +40,11 @@ pub struct Mail {
     /// Certificates to trust beside the public ones, PEM.
     pub ca_pem: Option<String>,
     /// User and password.
-    pub login: Option<(String, String)>,
+    pub login: Option<(String, Secret)>,
     /// Whether ends are told.
     pub send_resolved: bool,
-    /// Language of subject and body.
-    pub language: Language,
+    /// Language and time zone of subject and body.
+    pub voice: Voice,
     /// How long one attempt may take.
     pub timeout_ms: u64,
 }
@@ -56,8 +57,8 @@ impl std::fmt::Debug for Mail {
 }
 
 /// One attempt. Transient SMTP answers (4yz) and broken connections: again later; permanent ones (5yz): refused.
-pub async fn send(mail: &Mail, message: &Message, key: &str) -> Receipt {
-    let letter = match letter(mail, message, key) {
+pub async fn send(mail: &Mail, telling: &Telling<'_>) -> Receipt {
+    let letter = match letter(mail, telling) {
         Ok(letter) => letter,
         Err(e) => return Receipt::refused(format!("can't write the mail: {e}")),
     };
@@ -74,11 +75,12 @@ pub async fn send(mail: &Mail, message: &Message, key: &str) -> Receipt {
     }
 }
 
-fn letter(mail: &Mail, message: &Message, key: &str) -> Result<lettre::Message, lettre::error::Error> {
+fn letter(mail: &Mail, telling: &Telling<'_>) -> Result<lettre::Message, lettre::error::Error> {
+    let Telling { message, key, .. } = *telling;
     let domain = mail.from.email.domain();
     let mut builder = lettre::Message::builder()
         .from(mail.from.clone())
-        .subject(mail_body::subject(message, mail.language))
+        .subject(subject(message, mail.voice.language))
         .message_id(Some(format!("<{key}@{domain}>")));
     if let Some(time) = chrono::DateTime::from_timestamp_millis(message.made_at_ms) {
         builder = builder.date(time.into());
@@ -87,10 +89,8 @@ fn letter(mail: &Mail, message: &Message, key: &str) -> Result<lettre::Message, 
         builder = builder.to(to.clone());
     }
     builder = builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("X-Tidewatch-Key"), key.into()));
-    let body = MultiPart::alternative_plain_html(
-        mail_body::text(message, mail.language),
-        mail_body::html(message, mail.language),
-    );
+    let body =
+        MultiPart::alternative_plain_html(mail_body::text(telling, mail.voice), mail_body::html(telling, mail.voice));
     builder.multipart(body)
 }
 
@@ -107,7 +107,7 @@ fn transport(mail: &Mail) -> Result<AsyncSmtpTransport<Tokio1Executor>, lettre::
         builder = builder.tls(if mail.tls == Tls::Wrapped { SmtpTls::Wrapper(tls) } else { SmtpTls::Required(tls) });
     }
     if let Some((user, password)) = &mail.login {
-        builder = builder.credentials(Credentials::new(user.clone(), password.clone()));
+        builder = builder.credentials(Credentials::new(user.clone(), password.expose().into()));
     }
     Ok(builder.build())
 }

@@ -1,167 +1,39 @@
-//! Subject, text and HTML of a mail, in English and Chinese.
+//! Text and HTML of a mail, in English and Chinese.
+//!
+//! The HTML is what mail readers agree on: tables, inline styles, no script, no picture from elsewhere. It fits a phone
+//! (nothing is wider than the screen) and brings its own dark colours; readers that invert colours themselves find
+//! enough contrast either way.
 
 use std::fmt::Write;
 
+use crate::content::{self, Fact, Voice, facts, heading, verdict, words};
+use crate::deliver::Telling;
 use crate::level::Level;
-use crate::message::{AlertNote, Language, Message};
-use crate::template::humanize_duration;
+use crate::message::AlertNote;
 
 /// Most alerts written out in one mail; the rest is counted.
 const ALERTS_MAX: usize = 50;
-/// Longest subject, characters.
-const SUBJECT_CHARS_MAX: usize = 200;
-
-/// The words of one language.
-struct Words {
-    firing: &'static str,
-    resolved: &'static str,
-    level: [&'static str; 3],
-    began: &'static str,
-    ended: &'static str,
-    lasted: &'static str,
-    value: &'static str,
-    reason: &'static str,
-    runbook: &'static str,
-    labels: &'static str,
-    open: &'static str,
-    more: &'static str,
-    sent_by: &'static str,
-    colon: &'static str,
-}
-
-const ENGLISH: Words = Words {
-    firing: "firing",
-    resolved: "resolved",
-    level: ["notice", "warning", "critical"],
-    began: "began",
-    ended: "ended",
-    lasted: "lasted",
-    value: "value",
-    reason: "why it ended",
-    runbook: "what to do",
-    labels: "labels",
-    open: "evidence and history",
-    more: "more alerts not shown",
-    sent_by: "Sent by Tidewatch",
-    colon: ": ",
-};
-
-const CHINESE: Words = Words {
-    firing: "告警",
-    resolved: "已恢复",
-    level: ["提示", "警告", "严重"],
-    began: "开始",
-    ended: "结束",
-    lasted: "持续",
-    value: "数值",
-    reason: "恢复原因",
-    runbook: "处理建议",
-    labels: "标签",
-    open: "现场证据与历史",
-    more: "条告警未列出",
-    sent_by: "由观潮 Tidewatch 发送",
-    colon: "：",
-};
-
-fn words(language: Language) -> &'static Words {
-    match language {
-        Language::English => &ENGLISH,
-        Language::Chinese => &CHINESE,
-    }
-}
-
-fn level_word(words: &Words, level: Level) -> &'static str {
-    words.level[level as usize]
-}
-
-fn reason_word(reason: &str, language: Language) -> &str {
-    if language == Language::English {
-        return match reason {
-            "condition_false" => "the condition no longer holds",
-            "recovered" => "the recovery condition is met",
-            "keep_firing_over" => "the condition has not held for the rule's keep_firing_for",
-            "rule_gone" => "the rule was removed",
-            other => other,
-        };
-    }
-    match reason {
-        "condition_false" => "触发条件不再成立",
-        "recovered" => "已满足恢复条件",
-        "keep_firing_over" => "触发条件在保持时间内未再成立",
-        "rule_gone" => "规则已被删除",
-        other => other,
-    }
-}
-
-/// `[critical 2] LockPileup db1: 12 sessions wait …`
-pub fn subject(message: &Message, language: Language) -> String {
-    let words = words(language);
-    let firing = message.firing();
-    let state = match firing {
-        0 => words.resolved.to_string(),
-        n => format!("{} {n}", level_word(words, message.level())),
-    };
-    let mut subject = format!("[{state}]");
-    if let Some(first) = message.alerts.first() {
-        let label = |name: &str| first.labels.get(name).map_or("", |v| v.as_str());
-        let summary = first.annotation("summary", language);
-        let what = if summary.is_empty() { label("instance") } else { summary };
-        let _ = write!(subject, " {}{}{what}", label("alertname"), words.colon);
-    }
-    // no line ends: they would begin a new header
-    let subject: String = subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match subject.chars().count() > SUBJECT_CHARS_MAX {
-        true => subject.chars().take(SUBJECT_CHARS_MAX - 1).chain(['…']).collect(),
-        false => subject,
-    }
-}
-
-/// Name and value of what is said about one alert, in order.
-fn facts<'a>(alert: &'a AlertNote, language: Language) -> Vec<(&'static str, std::borrow::Cow<'a, str>)> {
-    let words = words(language);
-    let mut facts: Vec<(&'static str, std::borrow::Cow<'a, str>)> = Vec::new();
-    facts.push((words.began, crate::message::rfc3339(alert.starts_at_ms).into()));
-    if let Some(end) = alert.ends_at_ms {
-        facts.push((words.ended, crate::message::rfc3339(end).into()));
-        facts.push((words.lasted, humanize_duration(((end - alert.starts_at_ms) / 1000) as f64).into()));
-    }
-    if let Some(value) = alert.value {
-        facts.push((words.value, query::promql::number::format_g(value).into()));
-    }
-    if let Some(reason) = &alert.end_reason {
-        facts.push((words.reason, reason_word(reason, language).into()));
-    }
-    let runbook = alert.annotation("runbook", language);
-    if !runbook.is_empty() && alert.is_firing() {
-        facts.push((words.runbook, runbook.into()));
-    }
-    let labels: Vec<String> = alert.labels.iter().map(|(n, v)| format!("{n}={v}")).collect();
-    facts.push((words.labels, labels.join(", ").into()));
-    facts
-}
-
-fn heading(alert: &AlertNote, language: Language) -> String {
-    let words = words(language);
-    let state = if alert.is_firing() { words.firing } else { words.resolved };
-    let name = alert.labels.get("alertname").map_or("", |n| n.as_str());
-    format!("{state} · {} · {name}", level_word(words, alert.level))
-}
 
 /// The plain text.
-pub fn text(message: &Message, language: Language) -> String {
-    let words = words(language);
+pub fn text(telling: &Telling<'_>, voice: Voice) -> String {
+    let words = words(voice.language);
+    let message = telling.message;
     let mut out = String::new();
     for alert in message.alerts.iter().take(ALERTS_MAX) {
-        let _ = writeln!(out, "{}", heading(alert, language));
+        let _ = writeln!(out, "{}", heading(alert, voice.language));
         for name in ["summary", "description"] {
-            let line = alert.annotation(name, language);
+            let line = alert.annotation(name, voice.language);
             if !line.is_empty() {
                 let _ = writeln!(out, "{line}");
             }
         }
-        for (name, value) in facts(alert, language) {
+        for Fact { name, value } in all_facts(alert, telling, voice) {
             let _ = writeln!(out, "  {name}{}{value}", words.colon);
         }
+        for line in telling.lines(&alert.id, voice.language) {
+            let _ = writeln!(out, "  {}{}{line}", words.evidence, words.colon);
+        }
+        let _ = writeln!(out, "  {}{}{}", words.labels, words.colon, labels(alert));
         let _ = writeln!(out, "  {}{}{}\n", words.open, words.colon, alert.link);
     }
     if message.alerts.len() > ALERTS_MAX {
@@ -171,113 +43,222 @@ pub fn text(message: &Message, language: Language) -> String {
     out
 }
 
+fn all_facts(alert: &AlertNote, telling: &Telling<'_>, voice: Voice) -> Vec<Fact> {
+    verdict(alert, telling, voice.language).into_iter().chain(facts(alert, voice)).collect()
+}
+
+fn labels(alert: &AlertNote) -> String {
+    alert.labels.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(", ")
+}
+
 fn escape(text: &str) -> String {
     gotmpl::html_escape(text)
 }
 
-/// The HTML: tables and inline styles only, which every mail reader shows.
-pub fn html(message: &Message, language: Language) -> String {
-    let words = words(language);
-    let lang = if language == Language::Chinese { "zh" } else { "en" };
+/// Escaped, lines kept.
+fn lines(text: &str) -> String {
+    escape(text.trim()).replace('\n', "<br>")
+}
+
+/// Colours by class, so that dark readers can have others; the light ones also stand inline for those that drop styles.
+const STYLE: &str = "\
+body{margin:0;padding:0;-webkit-text-size-adjust:100%}\
+@media (prefers-color-scheme:dark){\
+.page{background:#12171c!important}.card{background:#1c242c!important;border-color:#2d3843!important}\
+.ink{color:#e8edf2!important}.soft{color:#9fb0c0!important}.box{background:#232d37!important}\
+.line{border-color:#2d3843!important}a.text{color:#8ec7ff!important}}\
+@media (max-width:480px){.pad{padding-left:16px!important;padding-right:16px!important}\
+.wide{display:block!important;text-align:center!important}}";
+const FONT: &str = "font-family:-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,'PingFang SC','Microsoft YaHei','Noto Sans CJK SC',\
+                    'WenQuanYi Micro Hei',sans-serif";
+
+fn color(alert: &AlertNote) -> &'static str {
+    match (alert.is_firing(), alert.level) {
+        (false, _) => "#2e7d4f",
+        (true, Level::Critical) => "#b3261e",
+        (true, Level::Warning) => "#a85d00",
+        (true, Level::Notice) => "#2f6690",
+    }
+}
+
+/// The HTML.
+pub fn html(telling: &Telling<'_>, voice: Voice) -> String {
+    let words = words(voice.language);
+    let message = telling.message;
+    let lang = if voice.language == crate::message::Language::Chinese { "zh-CN" } else { "en" };
+    let preview = message.alerts.first().map_or("", |a| a.annotation("summary", voice.language));
     let mut out = format!(
-        "<!doctype html><html lang=\"{lang}\"><head><meta charset=\"utf-8\"></head>\
-         <body style=\"margin:0;padding:16px;background:#f4f6f8;font-family:system-ui,'PingFang SC','Noto Sans CJK SC',sans-serif;color:#1c2733\">"
+        "<!doctype html><html lang=\"{lang}\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><meta name=\"supported-color-schemes\" content=\"light dark\">\
+         <title>{}</title><style>{STYLE}</style></head><body class=\"page\" style=\"margin:0;background:#eef1f4\">\
+         <div style=\"display:none;max-height:0;overflow:hidden\">{}</div>\
+         <table role=\"presentation\" width=\"100%\" cellpadding=\"0\" cellspacing=\"0\" class=\"page\" style=\"background:#eef1f4;{FONT}\">\
+         <tr><td align=\"center\" style=\"padding:16px 8px\">",
+        escape(&content::subject(message, voice.language)),
+        escape(preview),
     );
     for alert in message.alerts.iter().take(ALERTS_MAX) {
-        let color = match (alert.is_firing(), alert.level) {
-            (false, _) => "#2e7d4f",
-            (true, Level::Critical) => "#b3261e",
-            (true, Level::Warning) => "#b26a00",
-            (true, Level::Notice) => "#33658a",
-        };
-        let _ = write!(
-            out,
-            "<div style=\"max-width:680px;margin:0 auto 16px;background:#fff;border-left:4px solid {color};padding:12px 16px\">\
-             <div style=\"color:{color};font-size:13px;font-weight:600\">{}</div>\
-             <div style=\"font-size:17px;font-weight:600;margin:4px 0\">{}</div><div style=\"margin:0 0 8px\">{}</div>\
-             <table style=\"font-size:13px;border-collapse:collapse\">",
-            escape(&heading(alert, language)),
-            escape(alert.annotation("summary", language)),
-            escape(alert.annotation("description", language)),
-        );
-        for (name, value) in facts(alert, language) {
-            let _ = write!(
-                out,
-                "<tr><td style=\"color:#667;padding:2px 12px 2px 0;vertical-align:top;white-space:nowrap\">{}</td>\
-                 <td style=\"padding:2px 0;word-break:break-word\">{}</td></tr>",
-                escape(name),
-                escape(&value).replace('\n', "<br>"),
-            );
-        }
-        out.push_str("</table>");
-        if alert.link.starts_with("http") {
-            let _ =
-                write!(out, "<p style=\"margin:8px 0 0\"><a href=\"{}\">{}</a></p>", escape(&alert.link), words.open);
-        }
-        out.push_str("</div>");
+        card(&mut out, alert, telling, voice);
     }
     if message.alerts.len() > ALERTS_MAX {
-        let _ = write!(out, "<p>{} {}</p>", message.alerts.len() - ALERTS_MAX, words.more);
+        let more = message.alerts.len() - ALERTS_MAX;
+        let _ = write!(out, "<p class=\"ink\" style=\"color:#1c2733\">{more} {}</p>", words.more);
     }
-    let _ = write!(out, "<p style=\"font-size:12px;color:#667\">{}</p></body></html>", words.sent_by);
+    let from = match message.external_url.starts_with("http") {
+        true => {
+            format!(" · <a class=\"soft\" style=\"color:#5b6b7a\" href=\"{0}\">{0}</a>", escape(&message.external_url))
+        }
+        false => String::new(),
+    };
+    let _ = write!(
+        out,
+        "<p class=\"soft\" style=\"font-size:12px;color:#5b6b7a;margin:4px 0 0\">{}{from}</p></td></tr></table></body></html>",
+        words.sent_by
+    );
     out
+}
+
+fn card(out: &mut String, alert: &AlertNote, telling: &Telling<'_>, voice: Voice) {
+    let words = words(voice.language);
+    let color = color(alert);
+    let label = |name: &str| alert.labels.get(name).map_or("", |v| v.as_str());
+    let (summary, description) =
+        (alert.annotation("summary", voice.language), alert.annotation("description", voice.language));
+    let headline = if summary.is_empty() { label("alertname") } else { summary };
+    let _ = write!(
+        out,
+        "<table role=\"presentation\" width=\"100%\" cellpadding=\"0\" cellspacing=\"0\" class=\"card\" style=\"max-width:640px;\
+         margin:0 auto 16px;background:#ffffff;border:1px solid #d9e0e6;border-radius:8px;border-collapse:separate;overflow:hidden;text-align:left\">\
+         <tr><td class=\"pad\" style=\"background:{color};color:#ffffff;padding:10px 24px;font-size:14px;font-weight:600;word-break:break-word\">\
+         {} · {} <span style=\"font-weight:400;opacity:.9\">— {}</span></td></tr>\
+         <tr><td class=\"pad\" style=\"padding:18px 24px 20px\">\
+         <div class=\"ink\" style=\"font-size:20px;line-height:1.35;font-weight:600;color:#1c2733;word-break:break-word\">{}</div>\
+         <div class=\"soft\" style=\"font-size:14px;color:#5b6b7a;margin:4px 0 0;word-break:break-word\">{}</div>",
+        content::state(alert, voice.language),
+        content::level(alert.level, voice.language),
+        escape(label("alertname")),
+        lines(headline),
+        escape(label("instance")),
+    );
+    if !description.is_empty() {
+        let _ = write!(
+            out,
+            "<div class=\"ink\" style=\"font-size:14px;line-height:1.5;color:#1c2733;margin:10px 0 0;word-break:break-word\">{}</div>",
+            lines(description)
+        );
+    }
+    cause(out, alert, telling, voice, color);
+    let rows = facts(alert, voice);
+    out.push_str("<table role=\"presentation\" cellpadding=\"0\" cellspacing=\"0\" style=\"margin:14px 0 0;font-size:14px;line-height:1.45\">");
+    for Fact { name, value } in rows {
+        let _ = write!(
+            out,
+            "<tr><td class=\"soft\" style=\"color:#5b6b7a;padding:2px 16px 2px 0;vertical-align:top;white-space:nowrap\">{name}</td>\
+             <td class=\"ink\" style=\"color:#1c2733;padding:2px 0;word-break:break-word\">{}</td></tr>",
+            lines(&value),
+        );
+    }
+    out.push_str("</table>");
+    if alert.link.starts_with("http") {
+        let _ = write!(
+            out,
+            "<div style=\"margin:18px 0 0\"><a class=\"wide\" href=\"{}\" style=\"display:inline-block;background:{color};color:#ffffff;\
+             font-size:14px;font-weight:600;text-decoration:none;padding:10px 18px;border-radius:6px\">{}</a></div>",
+            escape(&alert.link),
+            words.open,
+        );
+    }
+    let _ = write!(
+        out,
+        "<div class=\"soft line\" style=\"font-size:12px;line-height:1.5;color:#5b6b7a;border-top:1px solid #e4e9ee;margin:18px 0 0;\
+         padding:10px 0 0;word-break:break-word\">{}</div></td></tr></table>",
+        escape(&labels(alert)),
+    );
+}
+
+/// The box with likely cause, reasons, advice, and the top of the evidence; nothing while none is known.
+fn cause(out: &mut String, alert: &AlertNote, telling: &Telling<'_>, voice: Voice, color: &str) {
+    let words = words(voice.language);
+    let finding = telling.finding(&alert.id).filter(|_| alert.is_firing());
+    let evidence = telling.lines(&alert.id, voice.language);
+    if finding.is_none() && evidence.is_empty() {
+        return;
+    }
+    let _ = write!(
+        out,
+        "<table role=\"presentation\" width=\"100%\" cellpadding=\"0\" cellspacing=\"0\" style=\"margin:14px 0 0\"><tr>\
+         <td class=\"box ink\" style=\"background:#f3f6f8;border-left:4px solid {color};padding:12px 14px;font-size:14px;line-height:1.5;\
+         color:#1c2733;word-break:break-word\">"
+    );
+    let name = |name: &str| format!("<div class=\"soft\" style=\"font-size:12px;color:#5b6b7a\">{name}</div>");
+    if let Some(finding) = finding {
+        let reasons = content::reasons(finding, voice.language);
+        let reasons: String = reasons.iter().map(|r| format!("<div>{}</div>", escape(r))).collect();
+        let _ = write!(
+            out,
+            "{}<div style=\"font-weight:600\">{}</div>{reasons}<div style=\"height:8px\"></div>{}<div style=\"font-weight:600\">{}</div>",
+            name(words.verdict),
+            escape(content::title(finding, voice.language)),
+            name(words.advice),
+            lines(content::advice(finding, voice.language)),
+        );
+    }
+    if !evidence.is_empty() {
+        let gap = if finding.is_some() { "<div style=\"height:8px\"></div>" } else { "" };
+        let _ = write!(out, "{gap}{}", name(words.evidence));
+        for line in evidence {
+            let _ = write!(
+                out,
+                "<div style=\"font-family:ui-monospace,Menlo,Consolas,monospace;font-size:12px\">{}</div>",
+                escape(line)
+            );
+        }
+    }
+    out.push_str("</td></tr></table>");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Why;
-    use std::collections::BTreeMap;
-
-    fn message(firing: bool) -> Message {
-        let pairs =
-            |p: &[(&str, &str)]| p.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect::<BTreeMap<_, _>>();
-        let alert = AlertNote {
-            id: "a".into(),
-            fingerprint: "00".into(),
-            level: Level::Critical,
-            labels: pairs(&[("alertname", "LockPileup"), ("instance", "db<1>")]),
-            annotations: pairs(&[
-                ("summary", "12 sessions wait\nfor pid 7"),
-                ("summary_zh", "12 个会话在等待"),
-                ("runbook", "kill 7"),
-            ]),
-            starts_at_ms: 1_000_000,
-            ends_at_ms: (!firing).then_some(1_090_000),
-            value: Some(12.0),
-            end_reason: (!firing).then(|| "condition_false".into()),
-            link: "http://t/alert/a".into(),
-            rule_group: String::new(),
-        };
-        Message {
-            receiver: "r".into(),
-            group_key: "{}".into(),
-            group_labels: BTreeMap::new(),
-            why: Why::First,
-            alerts: vec![alert],
-            external_url: "http://t".into(),
-            made_at_ms: 1_000_000,
-        }
-    }
+    use crate::content::sample;
+    use crate::message::Language::{Chinese, English};
 
     #[test]
     fn both_languages_say_what_happened() {
-        use Language::{Chinese, English};
-        assert_eq!(subject(&message(true), English), "[critical 1] LockPileup: 12 sessions wait for pid 7");
-        assert_eq!(subject(&message(true), Chinese), "[严重 1] LockPileup：12 个会话在等待");
-        assert_eq!(subject(&message(false), Chinese), "[已恢复] LockPileup：12 个会话在等待");
+        let known = sample::known();
         for (firing, language, parts) in [
-            (true, English, ["what to do: kill 7", "value: 12", "http://t/alert/a"]),
-            (true, Chinese, ["处理建议：kill 7", "数值：12", "12 个会话在等待"]),
-            (false, English, ["lasted: 1m 30s", "why it ended: the condition no longer holds", "resolved · critical"]),
-            (false, Chinese, ["持续：1m 30s", "恢复原因：触发条件不再成立", "已恢复 · 严重"]),
+            (true, English, ["what to do: kill 7", "value: 12", "http://t/alert/a", "likely cause: lock pile-up"]),
+            (true, Chinese, ["处理建议：kill 7", "数值：12", "12 个会话在等待", "建议：结束会话 7 的事务"]),
+            (
+                false,
+                English,
+                ["lasted: 1m 30s", "why it ended: the condition no", "resolved · critical", "evidence: pid 7"],
+            ),
+            (false, Chinese, ["持续：1m 30s", "恢复原因：触发条件不再成立", "已恢复 · 严重", "证据：会话 7"]),
         ] {
-            let text = text(&message(firing), language);
+            let message = sample::message(firing);
+            let telling = Telling { known: &known, ..sample::telling(&message) };
+            let text = text(&telling, Voice { language, offset_minutes: 0 });
             for part in parts {
                 assert!(text.contains(part), "{part} in\n{text}");
             }
         }
-        let html = html(&message(true), English);
-        assert!(html.contains("db&lt;1&gt;") && !html.contains("db<1>"), "{html}");
+    }
+
+    #[test]
+    fn html_is_escaped_and_whole_with_and_without_a_verdict() {
+        let (message, known) = (sample::message(true), sample::known());
+        let voice = Voice { language: English, offset_minutes: 0 };
+        let bare = html(&sample::telling(&message), voice);
+        let with = html(&Telling { known: &known, ..sample::telling(&message) }, voice);
+        assert!(!bare.contains("likely cause") && with.contains("likely cause") && with.contains("pid 7 &lt;app&gt;"));
+        for html in [bare, with] {
+            assert!(html.contains("db&lt;1&gt;") && !html.contains("db<1>"), "{html}");
+            for tag in ["table", "tr", "td", "div", "body", "html"] {
+                let opened = html.matches(&format!("<{tag} ")).count() + html.matches(&format!("<{tag}>")).count();
+                assert_eq!(opened, html.matches(&format!("</{tag}>")).count(), "{tag}");
+            }
+        }
     }
 }

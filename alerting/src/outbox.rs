@@ -2,8 +2,12 @@
 //!
 //! A message is on disk before anything is sent, so it survives kill -9 and arrives at least once; its key, made of its
 //! content, is the file's name and travels with it, so whoever made the same message again after a crash made the same
-//! file, and the peer can tell a repetition. On each channel messages leave in the order they were made. When the disk
-//! refuses, they are kept in memory and sent from there.
+//! file, and the peer can tell a repetition. How often it was tried, and which recipients have it, stand in the file too.
+//! When the disk refuses, messages are kept in memory and sent from there.
+//!
+//! Order: a channel of a receiver is a lane, one message of it under way at a time. The messages about one group leave in the
+//! order they were made; while one of them waits for its next attempt, those of other groups pass. When the peer itself
+//! asked for a pause (Retry-After, a provider's limit), the whole lane keeps it for up to a minute.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
@@ -13,16 +17,23 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::deliver::{Outcome, Receipt, pause_ms};
+use crate::deliver::{BACKOFF_MS_MAX, Outcome, Receipt, pause_ms};
 use crate::dispatch::FlushKey;
 use crate::message::Message;
+use crate::sms::Progress;
 use crate::told::ToldEntry;
 
 /// Most messages waiting.
 pub const MESSAGES_MAX: usize = 10_000;
 /// After this long a message nobody took is given up, milliseconds.
 pub const AGE_MS_MAX: i64 = 24 * 3_600_000;
+/// How long a peer's wish for a pause holds back messages other than the one it answered, milliseconds.
+pub const QUIET_MS_MAX: i64 = 60_000;
+/// After so many attempts too: more than fit into that time at the longest pause.
+pub const ATTEMPTS_MAX: u32 = 400;
 const EXTENSION: &str = "json";
+
+const _: () = assert!(ATTEMPTS_MAX as i64 * BACKOFF_MS_MAX > AGE_MS_MAX, "slow attempts end by age");
 
 /// A message for one channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +46,16 @@ pub struct Parcel {
     pub kind: String,
     /// What to say.
     pub message: Message,
+    /// Which recipients have it already, on channels where they go separate ways.
+    #[serde(default)]
+    pub progress: Progress,
+}
+
+impl Parcel {
+    /// A message that was not tried yet.
+    pub fn new(key: impl Into<String>, channel: usize, kind: &str, message: Message) -> Parcel {
+        Parcel { key: key.into(), channel, kind: kind.into(), message, progress: Progress::default() }
+    }
 }
 
 /// A file's content.
@@ -43,6 +64,10 @@ struct Stored {
     parcel: Parcel,
     flush_key: FlushKey,
     told: ToldEntry,
+    #[serde(default)]
+    attempts: u32,
+    #[serde(default)]
+    not_before_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -53,14 +78,33 @@ struct Waiting {
     not_before_ms: i64,
 }
 
-/// Receiver and channel: messages of one lane leave one after the other.
-type Lane = (String, usize);
+/// Receiver and channel.
+type LaneName = (String, usize);
+
+#[derive(Debug, Default)]
+struct Lane {
+    queue: VecDeque<Waiting>,
+    /// Whether one of them is under way.
+    busy: bool,
+    /// The peer asked for a pause until then.
+    quiet_until_ms: i64,
+}
 
 #[derive(Debug, Default)]
 struct Lanes {
-    waiting: BTreeMap<Lane, VecDeque<Waiting>>,
-    busy: BTreeSet<Lane>,
+    lanes: BTreeMap<LaneName, Lane>,
     keys: BTreeSet<String>,
+}
+
+impl Lane {
+    /// When the lane's next message may leave, and which it is: of each group the oldest, of those the one that is due
+    /// first.
+    fn next(&self) -> Option<(i64, &Waiting)> {
+        let mut groups = BTreeSet::new();
+        let firsts = self.queue.iter().filter(|w| groups.insert(w.parcel.message.group_key.as_str()));
+        let next = firsts.min_by_key(|w| w.not_before_ms.max(self.quiet_until_ms))?;
+        Some((next.not_before_ms.max(self.quiet_until_ms), next))
+    }
 }
 
 /// What became of a message.
@@ -106,7 +150,7 @@ impl Outbox {
         let mut lanes = Lanes::default();
         for (one, path) in stored {
             told.push((one.flush_key, one.told));
-            lanes.push(one.parcel, Some(path));
+            lanes.push(one.parcel, Some(path), one.attempts, one.not_before_ms.unwrap_or(i64::MIN));
         }
         Ok((Outbox { folder: folder.into(), lanes: Mutex::new(lanes) }, told))
     }
@@ -124,28 +168,26 @@ impl Outbox {
             }
         }
         let path = self.folder.join(format!("{:013}-{}.{EXTENSION}", parcel.message.made_at_ms, parcel.key));
-        let stored = Stored { parcel, flush_key, told };
+        let stored = Stored { parcel, flush_key, told, attempts: 0, not_before_ms: None };
         let written =
             serde_json::to_vec(&stored).map_err(io::Error::other).and_then(|bytes| replace_file(&path, &bytes));
         if let Err(e) = &written {
             tracing::error!(error = %e, key = stored.parcel.key, "the outbox can't write; the message is kept in memory");
         }
         let on_disk = written.is_ok();
-        self.lanes.lock().push(stored.parcel, on_disk.then_some(path));
+        self.lanes.lock().push(stored.parcel, on_disk.then_some(path), 0, i64::MIN);
         Ok(on_disk)
     }
 
     /// The messages that may leave now, at most one a lane; each must come back through [`Outbox::settle`].
     pub fn take_due(&self, now_ms: i64) -> Vec<Parcel> {
-        let mut lanes = self.lanes.lock();
-        let Lanes { waiting, busy, .. } = &mut *lanes;
         let mut due = Vec::new();
-        for (lane, queue) in waiting.iter() {
-            if let Some(first) = queue.front()
-                && first.not_before_ms <= now_ms
-                && busy.insert(lane.clone())
+        for lane in self.lanes.lock().lanes.values_mut().filter(|lane| !lane.busy) {
+            if let Some((at_ms, waiting)) = lane.next()
+                && at_ms <= now_ms
             {
-                due.push(first.parcel.clone());
+                due.push(waiting.parcel.clone());
+                lane.busy = true;
             }
         }
         due
@@ -154,30 +196,53 @@ impl Outbox {
     /// When the next message may leave, milliseconds.
     pub fn next_due_ms(&self) -> Option<i64> {
         let lanes = self.lanes.lock();
-        let free = lanes.waiting.iter().filter(|(lane, _)| !lanes.busy.contains(*lane));
-        free.filter_map(|(_, queue)| queue.front()).map(|w| w.not_before_ms).min()
+        lanes.lanes.values().filter(|lane| !lane.busy).filter_map(Lane::next).map(|(at_ms, _)| at_ms).min()
     }
 
-    /// Says what came of an attempt.
+    /// Says what came of an attempt. A message to be tried again has its progress on disk when this returns.
     pub fn settle(&self, parcel: &Parcel, receipt: &Receipt, now_ms: i64) -> Settled {
+        let name = (parcel.message.receiver.clone(), parcel.channel);
+        let settled = self.settle_in_lane(&name, parcel, receipt, now_ms);
+        if let Some(lane) = self.lanes.lock().lanes.get_mut(&name) {
+            lane.busy = false;
+        }
+        settled
+    }
+
+    /// The lane stays busy meanwhile, so that nothing of it leaves before the disk knows.
+    fn settle_in_lane(&self, name: &LaneName, parcel: &Parcel, receipt: &Receipt, now_ms: i64) -> Settled {
         let mut lanes = self.lanes.lock();
-        let lane = (parcel.message.receiver.clone(), parcel.channel);
-        lanes.busy.remove(&lane);
-        let Some(queue) = lanes.waiting.get_mut(&lane) else { return Settled::Failed };
-        let Some(first) = queue.front_mut().filter(|w| w.parcel.key == parcel.key) else { return Settled::Failed };
-        first.attempts += 1;
+        let Some(lane) = lanes.lanes.get_mut(name) else { return Settled::Failed };
+        let Some(at) = lane.queue.iter().position(|w| w.parcel.key == parcel.key) else { return Settled::Failed };
+        let waiting = &mut lane.queue[at];
+        waiting.attempts += 1;
+        let given_up = waiting.attempts >= ATTEMPTS_MAX || now_ms - parcel.message.made_at_ms > AGE_MS_MAX;
         let settled = match receipt.outcome {
             Outcome::Taken => Settled::Sent,
             Outcome::Refused => Settled::Failed,
-            Outcome::Again { .. } if now_ms - parcel.message.made_at_ms > AGE_MS_MAX => Settled::Failed,
+            Outcome::Again { .. } if given_up => Settled::Failed,
             Outcome::Again { retry_after_ms } => {
-                first.not_before_ms = now_ms + pause_ms(first.attempts, &parcel.key, retry_after_ms);
-                return Settled::Retry(first.not_before_ms);
+                waiting.not_before_ms = now_ms + pause_ms(waiting.attempts, &parcel.key, retry_after_ms);
+                if let Some(progress) = &receipt.progress {
+                    waiting.parcel.progress = progress.clone();
+                }
+                if retry_after_ms.is_some() {
+                    lane.quiet_until_ms = waiting.not_before_ms.min(now_ms + QUIET_MS_MAX);
+                }
+                let (path, attempts, not_before_ms) = (waiting.path.clone(), waiting.attempts, waiting.not_before_ms);
+                let progress = waiting.parcel.progress.clone();
+                drop(lanes);
+                if let Some(path) = path
+                    && let Err(e) = rewrite(&path, attempts, not_before_ms, progress)
+                {
+                    tracing::error!(file = %path.display(), error = %e, "the progress of a message can't be written down");
+                }
+                return Settled::Retry(not_before_ms);
             }
         };
-        let done = queue.pop_front();
-        if queue.is_empty() {
-            lanes.waiting.remove(&lane);
+        let done = lane.queue.remove(at);
+        if lane.queue.is_empty() {
+            lanes.lanes.remove(name);
         }
         lanes.keys.remove(&parcel.key);
         drop(lanes);
@@ -201,14 +266,23 @@ impl Outbox {
 }
 
 impl Lanes {
-    fn push(&mut self, parcel: Parcel, path: Option<PathBuf>) {
+    fn push(&mut self, parcel: Parcel, path: Option<PathBuf>, attempts: u32, not_before_ms: i64) {
         if !self.keys.insert(parcel.key.clone()) {
             return;
         }
-        let lane = (parcel.message.receiver.clone(), parcel.channel);
-        let waiting = Waiting { parcel, path, attempts: 0, not_before_ms: i64::MIN };
-        self.waiting.entry(lane).or_default().push_back(waiting);
+        let name = (parcel.message.receiver.clone(), parcel.channel);
+        let waiting = Waiting { parcel, path, attempts, not_before_ms };
+        self.lanes.entry(name).or_default().queue.push_back(waiting);
     }
+}
+
+/// Writes down how far a message has come.
+fn rewrite(path: &Path, attempts: u32, not_before_ms: i64, progress: Progress) -> io::Result<()> {
+    let mut stored: Stored = serde_json::from_slice(&fs::read(path)?)?;
+    stored.parcel.progress = progress;
+    stored.attempts = attempts;
+    stored.not_before_ms = Some(not_before_ms);
+    replace_file(path, &serde_json::to_vec(&stored)?)
 }
 
 /// Writes a file so that after a crash it is the old one or the new one, whole.

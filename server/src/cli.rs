@@ -57,6 +57,12 @@ pub enum Command {
         #[command(subcommand)]
         what: Test,
     },
+    /// Messages to receivers.
+    Notify {
+        /// What to do.
+        #[command(subcommand)]
+        what: Notify,
+    },
     /// Asks a running server.
     Query {
         /// In which language.
@@ -130,6 +136,19 @@ pub enum Test {
         /// Write a JUnit report to this file.
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
+    },
+}
+
+/// What to do with messages.
+#[derive(Debug, Subcommand)]
+pub enum Notify {
+    /// Sends a test message through every channel of a receiver and says what came of each; fails if any did.
+    Test {
+        /// The receiver's name.
+        receiver: String,
+        /// Configuration file (YAML) that holds the receiver.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
     },
 }
 

@@ -6,13 +6,14 @@
 //! Reading order: `config` (what an operator may set) · `serve` (a running server, in the order things open and close) · `api`
 //! (the HTTP routes and their handlers) · `pages` (the web pages inside the program) · `self_metrics`, `process_stats`,
 //! `request_counts` (numbers about the server) · `reload` (rules and receivers read again) · `fresh_evidence` (collectors asked when an alert fires) · `cli` (the command line) · `up` (everything on one host, without config) ·
-//! `ask` (questions from the command line) · `rule_commands` (rule files and their tests from the command line).
+//! `ask` (questions from the command line) · `rule_commands` (rule files and their tests from the command line) · `notify` (test messages).
 
 pub mod api;
 pub mod ask;
 pub mod cli;
 pub mod config;
 pub mod fresh_evidence;
+pub mod notify;
 pub mod pages;
 pub mod process_stats;
 pub mod reload;

@@ -5,8 +5,9 @@ use std::{io::IsTerminal, process::ExitCode, time::Duration};
 use clap::Parser;
 use server::{
     ask,
-    cli::{Check, Cli, Command, Test},
+    cli::{Check, Cli, Command, Notify, Test},
     config::{Config, Overrides},
+    notify,
     rule_commands::{self, TestOptions},
     serve, up,
 };
@@ -77,6 +78,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Check { what: Check::Rules { files } } => tell(rule_commands::check(&files))?,
         Command::Test { what: Test::Rules { files, run, diff, junit } } => {
             tell(rule_commands::test(&files, &TestOptions { only: run, diff, junit }).await?)?;
+        }
+        Command::Notify { what: Notify::Test { receiver, config } } => {
+            notify::test(&Config::load(&config)?.alerting, &receiver, now_ms).await?;
         }
         Command::Query { language, server, output } => {
             print!("{}", ask::ask(&server, &language, output, now_ms()).await?);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Alerting;
 use crate::active::Active;
 use crate::evidence::AGAIN_MS;
+use crate::known::Known;
 use crate::ledger::{Entry, Page, Subject};
 
 /// Most evidence bundles collected at once; further alerts wait for a place.
@@ -22,6 +23,7 @@ impl Alerting {
                 let Ok(_place) = this.0.evidence_places.acquire().await else { return };
                 let now_ms = (this.0.clock)();
                 let evidence = this.0.evidence.collect(&alert, expr.as_deref(), now_ms).await;
+                this.0.known.lock().set(&alert.id, Known::of(&evidence));
                 let mut page = Page::default();
                 page.add(&Entry {
                     subject: &subject,

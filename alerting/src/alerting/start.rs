@@ -45,7 +45,7 @@ impl Alerting {
         let (outbox, told_in_outbox) = Outbox::open(&folder.join("outbox")).map_err(state)?;
         let mut told = Told::open(&folder.join("told.json")).map_err(state)?;
         told_in_outbox.into_iter().for_each(|(key, entry)| told.set(key, entry));
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+        let client = crate::exchange::client()?;
         let now_ms = clock();
         let mut groups: Vec<Group> = groups.into_iter().map(|g| Group::new(g, now_ms)).collect();
         let mut orphans = Vec::new();
@@ -64,6 +64,7 @@ impl Alerting {
             pipeline: Mutex::new(Pipeline { dispatcher: Dispatcher::default(), told }),
             silences: Mutex::default(),
             outbox,
+            known: Mutex::default(),
             client,
             due: Notify::new(),
             outgoing: Notify::new(),

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Alerting, Pipeline};
 use crate::config::Settings;
-use crate::deliver;
+use crate::deliver::{self, Receipt, Telling};
 use crate::dispatch::Step;
 use crate::ledger::{Entry, Page, subject_of_note};
 use crate::message::AlertNote;
@@ -59,13 +59,19 @@ impl Alerting {
         let settings = self.settings();
         let receiver = settings.receivers.get(&parcel.message.receiver);
         let channel = receiver.and_then(|r| r.channels.get(parcel.channel)).filter(|c| c.kind() == parcel.kind);
+        let known = self.0.known.lock().of(&parcel.message);
+        let telling = Telling { message: &parcel.message, key: &parcel.key, known: &known, now_ms: (self.0.clock)() };
         let receipt = match channel {
-            Some(channel) => deliver::send(&self.0.client, channel, parcel).await,
-            None => deliver::Receipt { outcome: deliver::Outcome::Refused, detail: "the receiver is gone".into() },
+            Some(channel) => deliver::send(&self.0.client, channel, parcel, &telling).await,
+            None => Receipt::refused("the receiver is gone"),
         };
         let now_ms = (self.0.clock)();
         let settled = self.0.outbox.settle(parcel, &receipt, now_ms);
         let mut page = Page::default();
+        for tried in &receipt.tried {
+            let reason = format!("{}: {}", tried.by, tried.outcome);
+            self.note_message(&mut page, parcel, "attempt", &reason, &tried.detail, now_ms);
+        }
         let (event, reason) = match settled {
             Settled::Sent => ("sent", parcel.message.why.words()),
             Settled::Retry(_) => ("retry", "again_later"),

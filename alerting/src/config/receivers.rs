@@ -1,13 +1,20 @@
-//! The receivers of the config: every channel as written, then checked. Secrets are read from their files here.
+//! The receivers of the config: every channel as written, then checked. Secrets are read from their files here; they never
+//! stand in the config itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::robots::{self, RawRobot};
+use super::sms::{self, RawSms};
 use super::{ConfigError, is_http, positive, wrong};
+use crate::content::Voice;
 use crate::mail::{Mail, Tls};
 use crate::message::Language;
+use crate::robot::Robot;
+use crate::secret::Secret;
+use crate::sms::Sms;
 use crate::webhook::Webhook;
 
 /// How long one attempt to send may take.
@@ -25,6 +32,21 @@ pub struct RawReceiver {
     /// Mail.
     #[serde(default)]
     pub mails: Vec<RawMail>,
+    /// SMS.
+    #[serde(default)]
+    pub sms: Vec<RawSms>,
+    /// Robots of DingTalk groups.
+    #[serde(default)]
+    pub dingtalk: Vec<RawRobot>,
+    /// Robots of WeCom groups.
+    #[serde(default)]
+    pub wecom: Vec<RawRobot>,
+    /// Robots of Feishu and Lark groups.
+    #[serde(default)]
+    pub feishu: Vec<RawRobot>,
+    /// Slack's incoming webhooks.
+    #[serde(default)]
+    pub slack: Vec<RawRobot>,
 }
 
 /// A webhook as written.
@@ -74,22 +96,28 @@ pub struct RawMail {
     /// en or zh.
     #[serde(default = "english")]
     pub language: String,
+    /// Time zone of the times in it: UTC, +08:00.
+    #[serde(default = "utc")]
+    pub time_zone: String,
     /// How long one attempt may take.
     #[serde(default = "send_timeout")]
     pub timeout: String,
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
-fn send_timeout() -> String {
+pub(super) fn send_timeout() -> String {
     SEND_TIMEOUT.into()
 }
 fn starttls() -> String {
     "starttls".into()
 }
-fn english() -> String {
+pub(super) fn english() -> String {
     "en".into()
+}
+pub(super) fn utc() -> String {
+    "UTC".into()
 }
 
 /// Who can be told, and how.
@@ -99,13 +127,24 @@ pub struct Receiver {
     pub channels: Vec<Channel>,
 }
 
-/// A way to tell. New channels get an entry here and a file.
+/// The ways to tell: the list of channels. A new one gets an entry here, a file beside `webhook.rs`, and a line in
+/// [`crate::deliver::send`].
 #[derive(Clone, Debug)]
 pub enum Channel {
     /// HTTP with Alertmanager's body.
     Webhook(Webhook),
     /// SMTP.
     Mail(Mail),
+    /// SMS by one provider after the other.
+    Sms(Sms),
+    /// A robot of a DingTalk group.
+    DingTalk(Robot),
+    /// A robot of a WeCom group.
+    WeCom(Robot),
+    /// A robot of a Feishu or Lark group.
+    Feishu(Robot),
+    /// Slack's incoming webhook.
+    Slack(Robot),
 }
 
 impl Channel {
@@ -114,6 +153,10 @@ impl Channel {
         match self {
             Channel::Webhook(webhook) => webhook.send_resolved,
             Channel::Mail(mail) => mail.send_resolved,
+            Channel::Sms(sms) => sms.send_resolved,
+            Channel::DingTalk(robot) | Channel::WeCom(robot) | Channel::Feishu(robot) | Channel::Slack(robot) => {
+                robot.send_resolved
+            }
         }
     }
 
@@ -122,16 +165,55 @@ impl Channel {
         match self {
             Channel::Webhook(_) => "webhook",
             Channel::Mail(_) => "mail",
+            Channel::Sms(_) => "sms",
+            Channel::DingTalk(_) => "dingtalk",
+            Channel::WeCom(_) => "wecom",
+            Channel::Feishu(_) => "feishu",
+            Channel::Slack(_) => "slack",
         }
     }
 }
 
-fn secret(path: &Option<PathBuf>, base: &Path, field: &str) -> Result<Option<String>, ConfigError> {
-    let Some(path) = path else { return Ok(None) };
-    match std::fs::read_to_string(base.join(path)) {
-        Ok(text) => Ok(Some(text.trim_end().into())),
-        Err(e) => wrong(field, format!("{}: {e}", path.display())),
+/// The secret in a file, without the line end after it.
+pub(super) fn secret(path: &Path, base: &Path, field: &str) -> Result<Secret, ConfigError> {
+    let text = match std::fs::read_to_string(base.join(path)) {
+        Ok(text) => text,
+        Err(e) => return wrong(field, format!("{}: {e}", path.display())),
+    };
+    match text.trim_end() {
+        "" => wrong(field, format!("{}: the file is empty", path.display())),
+        secret => Ok(Secret::new(secret)),
     }
+}
+
+/// Language and time zone of a channel.
+pub(super) fn voice(language: &str, time_zone: &str, at: &str) -> Result<Voice, ConfigError> {
+    let Some(language) = Language::from_name(language) else {
+        return wrong(format!("{at}.language"), format!("{language:?}; allowed are en, zh"));
+    };
+    let Some(offset_minutes) = offset_minutes(time_zone) else {
+        return wrong(format!("{at}.time_zone"), format!("{time_zone:?}; allowed are UTC and texts like +08:00"));
+    };
+    Ok(Voice { language, offset_minutes })
+}
+
+fn offset_minutes(zone: &str) -> Option<i32> {
+    if zone == "UTC" {
+        return Some(0);
+    }
+    let sign = match zone.get(..1)? {
+        "+" => 1,
+        "-" => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+    let number = |text: &str, max: i32| text.parse().ok().filter(|n| text.len() == 2 && (0..=max).contains(n));
+    Some(sign * (number(hours, 14)? * 60 + number(minutes, 59)?))
+}
+
+/// The time one attempt may take, milliseconds.
+pub(super) fn timeout_ms(text: &str, at: &str) -> Result<u64, ConfigError> {
+    Ok(positive(text, &format!("{at}.timeout"))? as u64)
 }
 
 /// Checks one receiver; `at` is its place in the config.
@@ -142,6 +224,9 @@ pub(super) fn check(raw: RawReceiver, base: &Path, at: &str) -> Result<Receiver,
         if !is_http(&raw.url) {
             return wrong(format!("{at}.url"), format!("{:?} must begin with http:// or https://", raw.url));
         }
+        let optional = |path: &Option<PathBuf>, field: &str| {
+            path.as_ref().map(|p| secret(p, base, &format!("{at}.{field}"))).transpose()
+        };
         for name in raw.headers.keys() {
             if name.parse::<reqwest::header::HeaderName>().is_err() {
                 return wrong(format!("{at}.headers"), format!("{name:?} is not a header's name"));
@@ -151,13 +236,26 @@ pub(super) fn check(raw: RawReceiver, base: &Path, at: &str) -> Result<Receiver,
             url: raw.url,
             send_resolved: raw.send_resolved,
             alerts_max: raw.max_alerts,
-            timeout_ms: positive(&raw.timeout, &format!("{at}.timeout"))? as u64,
+            timeout_ms: timeout_ms(&raw.timeout, &at)?,
             headers: raw.headers,
-            bearer_token: secret(&raw.bearer_token_file, base, &format!("{at}.bearer_token_file"))?,
+            bearer_token: optional(&raw.bearer_token_file, "bearer_token_file")?,
         }));
     }
     for (i, raw) in raw.mails.into_iter().enumerate() {
         channels.push(Channel::Mail(mail(raw, base, &format!("{at}.mails[{i}]"))?));
+    }
+    for (i, raw) in raw.sms.into_iter().enumerate() {
+        channels.push(Channel::Sms(sms::check(raw, base, &format!("{at}.sms[{i}]"))?));
+    }
+    for (name, list, channel) in [
+        ("dingtalk", raw.dingtalk, Channel::DingTalk as fn(Robot) -> Channel),
+        ("wecom", raw.wecom, Channel::WeCom),
+        ("feishu", raw.feishu, Channel::Feishu),
+        ("slack", raw.slack, Channel::Slack),
+    ] {
+        for (i, raw) in list.into_iter().enumerate() {
+            channels.push(channel(robots::check(raw, name, base, &format!("{at}.{name}[{i}]"))?));
+        }
     }
     Ok(Receiver { channels })
 }
@@ -182,17 +280,17 @@ fn mail(raw: RawMail, base: &Path, at: &str) -> Result<Mail, ConfigError> {
         "tls" => Tls::Wrapped,
         other => return wrong(format!("{at}.tls"), format!("{other:?}; allowed are none, starttls, tls")),
     };
-    let language = match Language::from_name(&raw.language) {
-        Some(language) => language,
-        None => return wrong(format!("{at}.language"), format!("{:?}; allowed are en, zh", raw.language)),
+    let voice = voice(&raw.language, &raw.time_zone, at)?;
+    let optional = |path: &Option<PathBuf>, field: &str| {
+        path.as_ref().map(|p| secret(p, base, &format!("{at}.{field}"))).transpose()
     };
-    let password = secret(&raw.password_file, base, &format!("{at}.password_file"))?;
+    let password = optional(&raw.password_file, "password_file")?;
     let login = match (raw.username, password) {
         (Some(user), Some(password)) => Some((user, password)),
         (None, None) => None,
         _ => return wrong(at, "username and password_file go together"),
     };
-    let ca_pem = secret(&raw.ca_file, base, &format!("{at}.ca_file"))?;
+    let ca_pem = optional(&raw.ca_file, "ca_file")?.map(|pem| pem.expose().to_string());
     Ok(Mail {
         to,
         from: mailbox(&raw.from, "from")?,
@@ -202,7 +300,7 @@ fn mail(raw: RawMail, base: &Path, at: &str) -> Result<Mail, ConfigError> {
         ca_pem,
         login,
         send_resolved: raw.send_resolved,
-        language,
-        timeout_ms: positive(&raw.timeout, &format!("{at}.timeout"))? as u64,
+        voice,
+        timeout_ms: timeout_ms(&raw.timeout, at)?,
     })
 }

@@ -2,6 +2,18 @@
 
 use super::*;
 
+/// Checks below a folder with the secrets that the texts name.
+fn check_with_secrets(text: &str) -> Result<Settings, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, secret) in
+        [("url", "https://robot.example/send?key=hush"), ("key", "hush"), ("ftp", "ftp://hush"), ("empty", "\n")]
+    {
+        std::fs::write(folder.path().join(name), secret).expect("written");
+    }
+    let raw: Config = serde_saphyr::from_str(text).map_err(|e| e.without_snippet().to_string())?;
+    raw.check(folder.path()).map_err(|e| e.to_string())
+}
+
 fn check(text: &str) -> Result<Settings, String> {
     let raw: Config = serde_saphyr::from_str(text).map_err(|e| e.without_snippet().to_string())?;
     raw.check(Path::new("/nonexistent")).map_err(|e| e.to_string())
@@ -65,4 +77,79 @@ fn routes_inherit() {
     assert_eq!((child.group_wait_ms, child.group_interval_ms, child.repeat_interval_ms), (5_000, 120_000, 14_400_000));
     assert_eq!(child.group_by, Some(BTreeSet::from(["x".to_string()])));
     assert_eq!((root.key.as_str(), child.key.as_str()), ("{}", "{}/{t=\"db\"}"));
+}
+
+const ALIYUN: &str = "access_key_id: i, access_key_secret_file: key, sign_name: s, template_code: c";
+const TENCENT: &str = "secret_id: i, secret_key_file: key, sdk_app_id: '1', template_id: '2'";
+const TWILIO: &str = "account_sid: AC1, auth_token_file: key";
+
+#[test]
+fn sms_and_robots_are_checked_and_tell_no_secret() {
+    let sms = |provider: &str, rest: &str| {
+        format!("receivers: [{{name: a, sms: [{{to: ['+8613800000000'], providers: [{{{provider}: {{{rest}}}}}]}}]}}]")
+    };
+    let to = |to: &str| {
+        format!("receivers: [{{name: a, sms: [{{to: [{to}], providers: [{{twilio: {{{TWILIO}, from: x}}}}]}}]}}]")
+    };
+    let robot = |kind: &str, rest: &str| format!("receivers: [{{name: a, {kind}: [{{{rest}}}]}}]");
+    for (text, expected) in [
+        (sms("aliyun", &format!("{ALIYUN}, variables: {{a: level, b: {{field: 'label:job', chars_max: 9}}}}")), ""),
+        (sms("tencent", &format!("{TENCENT}, sign_name: s, variables: [summary, id]")), ""),
+        (sms("twilio", &format!("{TWILIO}, from: '+1', text: '{{level}} {{link}}', chars_max: 70")), ""),
+        (sms("twilio", &format!("{TWILIO}, messaging_service_sid: MG1, api_key_sid: SK1")), ""),
+        (robot("dingtalk", "url_file: url, secret_file: key, at: ['138']"), ""),
+        (robot("wecom", "url_file: url, at: [li.si]"), ""),
+        (robot("feishu", "url_file: url, secret_file: key, language: zh, time_zone: '+08:00'"), ""),
+        (robot("slack", "url_file: url, time_zone: '-03:30'"), ""),
+        (sms("aliyun", ALIYUN).replace("sign_name: s", "sign_name: ''"), "aliyun.sign_name: must not be empty"),
+        (sms("aliyun", &format!("{ALIYUN}, variables: {{a: link}}")), "variables.a: variables may not hold links"),
+        (
+            sms("aliyun", &format!("{ALIYUN}, variables: {{a: colour}}")),
+            "\"colour\" is no field; allowed are state, level",
+        ),
+        (
+            sms("aliyun", &format!("{ALIYUN}, variables: {{a: {{field: level, chars_max: 0}}}}")),
+            "chars_max: allowed are 1 to 100",
+        ),
+        (
+            sms("aliyun", &format!("{ALIYUN}, endpoint: 'http://x/y'")),
+            "aliyun.endpoint: \"http://x/y\" must look like https://host",
+        ),
+        (sms("tencent", &TENCENT.replace(": key", ": none")), "tencent.secret_key_file: none: "),
+        (sms("tencent", &TENCENT.replace(": key", ": empty")), "secret_key_file: empty: the file is empty"),
+        (sms("twilio", TWILIO), "one of from and messaging_service_sid must be set"),
+        (sms("twilio", &format!("{TWILIO}, from: x, text: '{{what}}'")), "twilio.text: \"what\" is no field"),
+        (sms("twilio", &format!("{TWILIO}, from: x, chars_max: 9999")), "chars_max: allowed are 1 to 1600"),
+        (sms("pigeon", "a: b"), "pigeon"),
+        (to(""), "sms[0].to: 1 to 100 numbers are allowed"),
+        (to("'13800000000'"), "\"13800000000\" must be +, country code and number"),
+        (robot("slack", "url_file: url, secret_file: key"), "slack[0].secret_file: slack has no signatures"),
+        (robot("feishu", "url_file: url, at: [x]"), "feishu[0].at: feishu mentions nobody"),
+        (robot("wecom", "url_file: url, at: ['a>b']"), "wecom[0].at: allowed are at most 100"),
+        (robot("slack", "url_file: ftp"), "slack[0].url_file: must hold one address"),
+        (robot("slack", "url: 'https://x'"), "unknown field `url`"),
+        (
+            robot("slack", "url_file: url, time_zone: '8'"),
+            "slack[0].time_zone: \"8\"; allowed are UTC and texts like +08:00",
+        ),
+        (robot("slack", "url_file: url, language: fr"), "slack[0].language: \"fr\"; allowed are en, zh"),
+    ] {
+        let checked = check_with_secrets(&text);
+        assert!(!format!("{checked:?}").contains("hush"), "{checked:?}");
+        let found = checked.err().unwrap_or_default();
+        assert_eq!(found.is_empty(), expected.is_empty(), "{text}\n{found}");
+        assert!(found.contains(expected), "{text}\nfound: {found}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn providers_of_a_kind_are_told_apart() {
+    let providers = format!("[{{aliyun: {{{ALIYUN}}}}}, {{twilio: {{{TWILIO}, from: x}}}}, {{aliyun: {{{ALIYUN}}}}}]");
+    let text = format!(
+        "receivers: [{{name: a, sms: [{{to: ['+8613800000000', '+8613800000000'], providers: {providers}}}]}}]"
+    );
+    let settings = check_with_secrets(&text).expect("a good config");
+    let Channel::Sms(sms) = &settings.receivers["a"].channels[0] else { panic!("sms") };
+    assert_eq!(sms.providers.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["aliyun", "twilio", "aliyun-2"]);
+    assert_eq!(sms.to.len(), 1, "a number named twice gets one message");
 }

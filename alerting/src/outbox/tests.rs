@@ -13,9 +13,15 @@ fn parcel(receiver: &str, key: &str, made_at_ms: i64) -> (Parcel, FlushKey, Told
         external_url: String::new(),
         made_at_ms,
     };
-    let parcel = Parcel { key: key.into(), channel: 0, kind: "webhook".into(), message };
+    let parcel = Parcel::new(key, 0, "webhook", message);
     let flush_key = FlushKey { receiver: receiver.into(), channel: 0, group_key: "{}".into() };
     (parcel, flush_key, ToldEntry { at_ms: made_at_ms, firing: BTreeMap::new() })
+}
+
+fn of_group(receiver: &str, group: &str, key: &str, made_at_ms: i64) -> (Parcel, FlushKey, ToldEntry) {
+    let (mut parcel, flush_key, told) = parcel(receiver, key, made_at_ms);
+    parcel.message.group_key = group.into();
+    (parcel, flush_key, told)
 }
 
 fn keys(parcels: &[Parcel]) -> Vec<&str> {
@@ -77,4 +83,72 @@ fn a_disk_that_refuses_does_not_stop_messages() {
     let due = outbox.take_due(10);
     assert_eq!(keys(&due), ["1"]);
     assert_eq!(outbox.settle(&due[0], &Receipt::taken(""), 10), Settled::Sent);
+}
+
+#[test]
+fn other_groups_pass_a_message_that_waits_and_a_peers_wish_holds_all_for_a_minute() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (outbox, _) = Outbox::open(folder.path()).expect("opens");
+    for (group, key, at) in [("g", "1", 10), ("g", "2", 20), ("h", "3", 30), ("h", "4", 40)] {
+        let (p, k, t) = of_group("a", group, key, at);
+        assert_eq!(outbox.put(p, k, t), Ok(true));
+    }
+    let settle = |receipt: &Receipt, now_ms: i64| {
+        let due = outbox.take_due(now_ms);
+        assert_eq!(due.len(), 1, "one of a lane at a time");
+        (due[0].key.clone(), outbox.settle(&due[0], receipt, now_ms))
+    };
+    let key = |key: &str| key.to_string();
+    let (first, settled) = settle(&Receipt::again("broken", None), 100);
+    let Settled::Retry(at_ms) = settled else { panic!("{settled:?}") };
+    assert_eq!(first, "1");
+    assert_eq!(settle(&Receipt::taken(""), 200), (key("3"), Settled::Sent), "of the other group");
+    assert_eq!(settle(&Receipt::again("429", Some(600_000)), 300), (key("4"), Settled::Retry(600_300)));
+    assert!(outbox.take_due(at_ms).is_empty(), "the peer asked for a pause");
+    assert_eq!(outbox.next_due_ms(), Some(300 + QUIET_MS_MAX));
+    assert_eq!(settle(&Receipt::taken(""), 60_300), (key("1"), Settled::Sent));
+    assert_eq!(settle(&Receipt::taken(""), 60_400), (key("2"), Settled::Sent), "in its group's order");
+    assert_eq!(outbox.next_due_ms(), Some(600_300));
+}
+
+#[test]
+fn attempts_and_progress_survive_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (outbox, _) = Outbox::open(folder.path()).expect("opens");
+    let (p, k, t) = parcel("a", "1", 10);
+    assert_eq!(outbox.put(p, k, t), Ok(true));
+    let progress: Progress =
+        serde_json::from_str(r#"{"+8613800000000":{"taken":["x","id"],"refused":{},"unclear":{}}}"#).expect("progress");
+    let receipt = Receipt { progress: Some(progress.clone()), ..Receipt::again("busy", None) };
+    let mut now_ms = 100;
+    for _ in 0..3 {
+        let due = outbox.take_due(now_ms);
+        let Settled::Retry(at_ms) = outbox.settle(&due[0], &receipt, now_ms) else { panic!("to be tried again") };
+        now_ms = at_ms;
+    }
+    drop(outbox);
+    let (outbox, _) = Outbox::open(folder.path()).expect("opens");
+    assert_eq!(outbox.next_due_ms(), Some(now_ms), "the pause goes on where it was");
+    let due = outbox.take_due(now_ms);
+    assert_eq!(due[0].progress, progress);
+    let Settled::Retry(at_ms) = outbox.settle(&due[0], &receipt, now_ms) else { panic!("to be tried again") };
+    assert!(at_ms - now_ms >= 8_000, "the fourth pause, not the first: {}", at_ms - now_ms);
+}
+
+#[test]
+fn attempts_are_bounded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (outbox, _) = Outbox::open(folder.path()).expect("opens");
+    let (p, k, t) = parcel("a", "1", i64::MAX / 2);
+    assert_eq!(outbox.put(p, k, t), Ok(true));
+    let (mut now_ms, mut attempts) = (0, 0);
+    loop {
+        let due = outbox.take_due(now_ms);
+        attempts += 1;
+        match outbox.settle(&due[0], &Receipt::again("broken", None), now_ms) {
+            Settled::Retry(at_ms) => now_ms = at_ms,
+            settled => break assert_eq!(settled, Settled::Failed),
+        }
+    }
+    assert_eq!(attempts, ATTEMPTS_MAX);
 }

@@ -1,12 +1,13 @@
 //! Mail to a real SMTP server (aiosmtpd): every kind of protection, login, both languages, refusals.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use alerting::Config;
 use alerting::config::Channel;
-use alerting::deliver::Outcome;
+use alerting::deliver::{Outcome, Receipt, Telling};
 use alerting::mail::{Mail, send};
 use alerting::message::{AlertNote, Message, Why};
 use serde_json::Value as Json;
@@ -96,6 +97,11 @@ fn message() -> Message {
     }
 }
 
+async fn tell(mail: &Mail, key: &str) -> Receipt {
+    let (message, known) = (message(), BTreeMap::new());
+    send(mail, &Telling { message: &message, key, known: &known, now_ms: message.made_at_ms }).await
+}
+
 fn channel(folder: &Path, port: u16, rest: &str) -> Mail {
     let yaml = format!(
         "receivers: [{{name: dba, mails: [{{to: [dba@example.org, 'On Call <oncall@example.org>'], from: 'Tidewatch <watch@example.org>', smarthost: 'localhost:{port}', {rest}}}]}}]"
@@ -148,7 +154,7 @@ async fn mail_arrives_by_every_road() {
         ("tls", format!("tls: tls, {login}"), "[critical 1] LockPileup: 12 sessions wait", "evidence and history"),
     ] {
         let mut peer = Peer::start(&python, mode, folder.path());
-        let receipt = send(&channel(folder.path(), peer.port, &rest), &message(), "0011223344556677").await;
+        let receipt = tell(&channel(folder.path(), peer.port, &rest), "0011223344556677").await;
         assert_eq!(receipt.outcome, Outcome::Taken, "{mode}: {receipt:?}");
         let mail = peer.next();
         assert_eq!(mail["subject"], subject, "{mode}");
@@ -171,14 +177,14 @@ async fn refusals_are_told_apart() {
     let peer = Peer::start(&python, "none", folder.path());
     let mut mail = channel(folder.path(), peer.port, "tls: none");
     mail.to = vec!["nobody@example.org".parse().unwrap()];
-    assert_eq!(send(&mail, &message(), "1").await.outcome, Outcome::Refused);
+    assert_eq!(tell(&mail, "1").await.outcome, Outcome::Refused);
     mail.to = vec!["later@example.org".parse().unwrap()];
-    assert_eq!(send(&mail, &message(), "1").await.outcome, Outcome::Again { retry_after_ms: None });
+    assert_eq!(tell(&mail, "1").await.outcome, Outcome::Again { retry_after_ms: None });
     let port = peer.port;
     drop(peer);
     let gone = channel(folder.path(), port, "tls: none");
-    assert_eq!(send(&gone, &message(), "1").await.outcome, Outcome::Again { retry_after_ms: None });
+    assert_eq!(tell(&gone, "1").await.outcome, Outcome::Again { retry_after_ms: None });
     let plain = Peer::start(&python, "none", folder.path());
     let wants_tls = channel(folder.path(), plain.port, "tls: starttls");
-    assert_ne!(send(&wants_tls, &message(), "1").await.outcome, Outcome::Taken, "nothing leaves unprotected");
+    assert_ne!(tell(&wants_tls, "1").await.outcome, Outcome::Taken, "nothing leaves unprotected");
 }

@@ -24,7 +24,7 @@ fn parcel(n: u64) -> (Parcel, FlushKey, ToldEntry) {
         made_at_ms: n as i64,
     };
     let flush_key = FlushKey { receiver, channel: 0, group_key: "{}".into() };
-    let parcel = Parcel { key: format!("{n:016x}"), channel: 0, kind: "webhook".into(), message };
+    let parcel = Parcel::new(format!("{n:016x}"), 0, "webhook", message);
     (parcel, flush_key, ToldEntry { at_ms: n as i64, firing: BTreeMap::new() })
 }
 
