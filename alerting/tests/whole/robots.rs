@@ -94,17 +94,17 @@ async fn limits_and_refusals_stand_in_the_body_and_one_channel_does_not_hold_the
     robots.dingtalk.then(slow);
     robots.wecom.then(reply(200, r#"{"errcode":93000,"errmsg":"invalid webhook url"}"#));
     robots.feishu.then(reply(400, r#"{"code":11232,"msg":"frequency limited"}"#));
-    robots.slack.then((429, vec![("retry-after", "3".into())], "rate_limited".into())).then(reply(200, "<html>?"));
+    robots.slack.then((429, vec![("retry-after", "30".into())], "rate_limited".into())).then(reply(200, "<html>?"));
     let alerting = robots.stage.start(CONFIG).await;
-    robots.play(&alerting, 6).await;
+    robots.play(&alerting, 10).await;
     assert_eq!((robots.counts(), alerting.messages_waiting()), ([1, 1, 1, 1], 3), "wecom refused for good");
-    robots.play(&alerting, 5).await;
+    robots.play(&alerting, 40).await;
     assert_eq!(
         (robots.counts(), alerting.messages_waiting()),
         ([1, 1, 1, 3], 2),
         "an html page is no ok, the next was"
     );
-    robots.play(&alerting, 60).await;
+    robots.play(&alerting, 40).await;
     assert_eq!((robots.counts(), alerting.messages_waiting()), ([2, 1, 2, 3], 0), "after a minute all have it");
     let failed = robots.stage.sql("SELECT detail FROM alert_events WHERE event = 'failed'").await;
     assert_eq!(failed.len(), 1);

@@ -85,7 +85,8 @@ async fn the_template_is_filled_and_the_providers_id_is_the_receipt() {
     let got = sms.aliyun.got();
     assert_eq!(sms.counts(), (2, 0, 0), "one request a number, nobody else is asked");
     assert_eq!((got[0].header("x-acs-action"), got[0].header("x-acs-version")), ("SendSms", "2017-05-25"));
-    let numbers: Vec<String> = got.iter().map(|r| r.parameter("PhoneNumbers")).collect();
+    let mut numbers: Vec<String> = got.iter().map(|r| r.parameter("PhoneNumbers")).collect();
+    numbers.sort();
     assert_eq!(numbers, ["13800000000", "85251234567"]);
     assert_eq!((got[0].parameter("SignName"), got[0].parameter("TemplateCode")), ("观潮".into(), "SMS_1".into()));
     let variables: serde_json::Value = serde_json::from_str(&got[0].parameter("TemplateParam")).unwrap();
@@ -153,16 +154,18 @@ async fn throttled_everywhere_is_tried_again_when_the_soonest_allows() {
 async fn after_a_restart_only_the_number_without_the_message_is_tried() {
     let sms = Sms::new().await;
     // one number taken, the other throttled by all
-    sms.aliyun.then(reply(200, ALIYUN_OK)).then(reply(503, "busy"));
+    sms.aliyun.then(reply(200, ALIYUN_OK)).then((503, vec![("retry-after", "30".into())], "busy".into()));
     sms.tencent.then(reply(502, ""));
     sms.twilio.then(reply(503, ""));
     let alerting = sms.stage.start(&sms.config(TWO)).await;
-    sms.play(&alerting, 6).await;
+    sms.play(&alerting, 10).await;
     let without: Vec<String> = sms.twilio.got().iter().map(|r| r.parameter("To")).collect();
     assert_eq!((sms.counts(), without.len()), ((2, 1, 1), 1));
     drop(alerting);
     let alerting = sms.stage.start(&sms.config(TWO)).await;
-    sms.play(&alerting, 6).await;
+    sms.play(&alerting, 10).await;
+    assert_eq!(sms.counts(), (2, 1, 1), "the pause goes on after the restart");
+    sms.play(&alerting, 30).await;
     assert_eq!(sms.counts(), (3, 1, 1), "one more request, for one number");
     let last = sms.aliyun.got()[2].parameter("PhoneNumbers");
     assert!(without[0].ends_with(&last), "{last} is the one of {without:?}");
