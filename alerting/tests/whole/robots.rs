@@ -60,7 +60,7 @@ const CONFIG: &str = "builtin_rules: false\nrules: [rules.yml]\nexternal_url: 'h
 async fn every_dialect_says_it_and_labels_stay_text() {
     let robots = Robots::new().await;
     let alerting = robots.stage.start(CONFIG).await;
-    robots.play(&alerting, 8).await;
+    robots.play(&alerting, 10).await;
     assert_eq!(robots.counts(), [1, 1, 1, 1]);
     assert_eq!(alerting.messages_waiting(), 0, "all were taken");
 
@@ -118,7 +118,7 @@ async fn a_wrong_signature_is_found_by_the_peer() {
     robots.stage.write("ding-secret", "SECother");
     robots.stage.write("feishu-secret", "other");
     let alerting = robots.stage.start(CONFIG).await;
-    robots.play(&alerting, 6).await;
+    robots.play(&alerting, 10).await;
     let failed = robots.stage.sql("SELECT detail FROM alert_events WHERE event = 'failed'").await;
     assert_eq!(failed.len(), 2, "{failed:?}");
     assert!(failed.iter().all(|f| f["detail"].as_str().unwrap().contains("418")), "{failed:?}");

@@ -81,7 +81,7 @@ const TWO: &str = "'+8613800000000', '+85251234567'";
 async fn the_template_is_filled_and_the_providers_id_is_the_receipt() {
     let sms = Sms::new().await;
     let alerting = sms.stage.start(&sms.config(TWO)).await;
-    sms.play(&alerting, 8).await;
+    sms.play(&alerting, 10).await;
     let got = sms.aliyun.got();
     assert_eq!(sms.counts(), (2, 0, 0), "one request a number, nobody else is asked");
     assert_eq!((got[0].header("x-acs-action"), got[0].header("x-acs-version")), ("SendSms", "2017-05-25"));
@@ -105,7 +105,7 @@ async fn a_200_with_an_error_is_no_success_and_the_next_provider_is_asked_at_onc
     sms.aliyun.then(reply(200, r#"{"Code":"isv.AMOUNT_NOT_ENOUGH","Message":"m"}"#));
     sms.tencent.then(reply(200, r#"{"Response":{"Error":{"Code":"AuthFailure.SecretIdNotFound","Message":"m"}}}"#));
     let alerting = sms.stage.start(&sms.config(ONE)).await;
-    sms.play(&alerting, 8).await;
+    sms.play(&alerting, 10).await;
     assert_eq!(sms.counts(), (1, 1, 1));
     let tencent = &sms.tencent.got()[0];
     assert_eq!((tencent.header("x-tc-action"), tencent.header("x-tc-version")), ("SendSms", "2021-01-11"));
@@ -128,13 +128,13 @@ async fn throttled_everywhere_is_tried_again_when_the_soonest_allows() {
     let sms = Sms::new().await;
     sms.aliyun.then(reply(200, r#"{"Code":"isv.BUSINESS_LIMIT_CONTROL","Message":"触发分钟级流控Permits:1"}"#));
     sms.tencent.then(reply(200, tencent(&[("+8613800000000", "LimitExceeded.PhoneNumberDailyLimit")])));
-    sms.twilio.then((429, vec![("retry-after", "7".into())], r#"{"code":20429,"message":"m","status":429}"#.into()));
+    sms.twilio.then((429, vec![("retry-after", "40".into())], r#"{"code":20429,"message":"m","status":429}"#.into()));
     let alerting = sms.stage.start(&sms.config(ONE)).await;
-    sms.play(&alerting, 6).await;
+    sms.play(&alerting, 10).await;
     assert_eq!(sms.counts(), (1, 1, 1));
-    sms.play(&alerting, 5).await;
-    assert_eq!(sms.counts(), (1, 1, 1), "twilio asked for seven seconds");
-    sms.play(&alerting, 4).await;
+    sms.play(&alerting, 25).await;
+    assert_eq!(sms.counts(), (1, 1, 1), "twilio asked for forty seconds, the others for more");
+    sms.play(&alerting, 25).await;
     assert_eq!(sms.counts(), (2, 1, 1), "then the first takes it");
     let story = sms.story().await;
     assert_eq!(
@@ -181,7 +181,7 @@ async fn of_a_batch_only_the_failed_number_goes_on() {
     }
     sms.tencent.then(reply(200, tencent(&[(a, "Ok"), (b, "FailedOperation.PhoneNumberInBlacklist")])));
     let alerting = sms.stage.start(&sms.config(&format!("'{a}', '{b}'"))).await;
-    sms.play(&alerting, 6).await;
+    sms.play(&alerting, 10).await;
     assert_eq!(sms.counts(), (2, 1, 1));
     assert_eq!(sms.twilio.got()[0].parameter("To"), b);
     assert_eq!(sms.story().await[1], "attempt tencent: refused, taken");
@@ -192,7 +192,7 @@ async fn a_wrong_secret_is_found_by_the_peer() {
     let sms = Sms::new().await;
     sms.stage.write("a", "not the secret");
     let alerting = sms.stage.start(&sms.config(ONE)).await;
-    sms.play(&alerting, 6).await;
+    sms.play(&alerting, 10).await;
     let rows = sms.stage.sql("SELECT detail FROM alert_events WHERE event = 'attempt' AND reason LIKE 'aliyun%'").await;
     assert!(rows[0]["detail"].as_str().unwrap().contains("418"), "{rows:?}");
 }
