@@ -4,7 +4,10 @@ use std::{fmt, path::Path, time::Duration};
 
 use tokio::time::timeout;
 
-use crate::{config::Config, databases, logs, sender};
+use crate::{
+    config::{Config, Destination, KafkaConfig, ServerConfig},
+    databases, kafka, logs, sender,
+};
 
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -56,7 +59,12 @@ impl fmt::Display for Report {
 /// Tries everything.
 pub async fn check(config: &Config) -> Report {
     let mut report = Report::default();
-    report.add(&format!("server {}", config.server.address), try_server(config).await);
+    match &config.destination {
+        Destination::Grpc(server) => report.add(&format!("server {}", server.address), try_server(server).await),
+        Destination::Kafka(to) => {
+            report.add(&format!("kafka {} topic {}", to.connection.brokers.join(","), to.topic), try_kafka(to).await);
+        }
+    }
     report.add(&format!("data_dir {}", config.data_dir.display()), try_data_dir(config));
     for database in &config.databases {
         let (_, tried) = databases::attempt(database).await;
@@ -84,8 +92,20 @@ fn try_log(pattern: &Path) -> Result<String, String> {
     }
 }
 
-async fn try_server(config: &Config) -> Result<String, String> {
-    let endpoint = sender::channel(&config.server).map_err(|e| e.to_string())?;
+async fn try_kafka(config: &KafkaConfig) -> Result<String, String> {
+    let config = config.clone();
+    let look = move || {
+        let client = kafka::open_probe(&config)?;
+        kafka::look(&client, &config.topic)
+    };
+    match tokio::task::spawn_blocking(look).await {
+        Ok(looked) => looked.map(|n| format!("{n} partitions")).map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+async fn try_server(server: &ServerConfig) -> Result<String, String> {
+    let endpoint = sender::channel(server).map_err(|e| e.to_string())?;
     match timeout(SERVER_TIMEOUT, endpoint.connect()).await {
         Ok(Ok(_)) => Ok("accepts connections".into()),
         Ok(Err(e)) => Err(sender::SendError::from(e).to_string()),

@@ -3,6 +3,7 @@
 //! Nothing is opened here. An error names file, line and field, and says what is allowed.
 
 mod check;
+mod check_kafka;
 pub mod raw;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use proto::Labels;
+use proto::{Labels, kafka::Connection};
 
 /// Smallest spool, bytes: room for one segment of every class.
 pub const SPOOL_BYTES_MIN: u64 = 16 << 20;
@@ -29,7 +30,7 @@ pub const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to send to.
-    pub server: ServerConfig,
+    pub destination: Destination,
     /// The collector's id; `None`: the one kept in the data directory.
     pub id: Option<Arc<str>>,
     /// Whose data.
@@ -49,6 +50,57 @@ pub struct Config {
 }
 
 /// Where to send to.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// The server itself.
+    Grpc(ServerConfig),
+    /// A topic that the server reads.
+    Kafka(KafkaConfig),
+}
+
+impl Destination {
+    /// Largest batch it takes, bytes.
+    pub fn batch_bytes_max(&self) -> usize {
+        match self {
+            Destination::Grpc(_) => proto::batch::ENCODED_BYTES_MAX,
+            Destination::Kafka(kafka) => kafka.value_bytes_max,
+        }
+    }
+}
+
+/// A topic.
+#[derive(Clone, Debug)]
+pub struct KafkaConfig {
+    /// How brokers are reached.
+    pub connection: Connection,
+    /// Its name.
+    pub topic: String,
+    /// Largest batch it takes, bytes.
+    pub value_bytes_max: usize,
+    /// Compression of requests, beyond that of each batch.
+    pub compression: Compression,
+}
+
+/// Compression of requests. Batches are zstd frames already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// None.
+    None,
+    /// zstd, for a broker or topic that asks for it.
+    Zstd,
+}
+
+impl Compression {
+    /// Kafka's word, which is also that of the config file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
+/// The server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// `http://host:port` or `https://host:port`.

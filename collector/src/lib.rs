@@ -8,7 +8,7 @@
 //! question: that is the server's.
 //!
 //! Reading order: `config` (raw, then checked) · `clock` · `source` (what a source is given) · `outlet` (where rows go)
-//! · `spool` (what is kept until it is durable) · `sender` (how it gets there) · `host` (node_exporter's metrics) · `databases`
+//! · `spool` (what is kept until it is durable) · `sender` (how it gets there) · `kafka` (the other way) · `host` (node_exporter's metrics) · `databases`
 //! (PostgreSQL, MySQL, MariaDB) · `logs` (their logs) · `self_watch` (what this program costs) · `check` (tries everything) ·
 //! `run` (puts it together).
 
@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod databases;
 pub mod host;
+pub mod kafka;
 pub mod logs;
 pub mod outlet;
 pub mod run;

@@ -7,8 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    config::Config,
-    databases, host, logs,
+    config::{Config, Destination},
+    databases, host, kafka,
+    kafka::KafkaSender,
+    logs,
     outlet::{Outlet, Way},
     self_watch,
     sender::Sender,
@@ -45,9 +47,10 @@ pub enum RunError {
 pub async fn run(config: Config, clock: Clock, shutdown: CancellationToken) -> Result<(), RunError> {
     let _lock = lock(&config.data_dir)?;
     let host: Arc<str> = config.host.as_ref().and_then(|h| h.instance.clone()).unwrap_or_else(host::host_name);
-    let spool = Spool::open(SpoolOptions {
+    let mut spool = Spool::open(SpoolOptions {
         data_dir: config.data_dir.clone(),
         bytes_max: config.spool_bytes_max,
+        batch_bytes_max: config.destination.batch_bytes_max(),
         id: config.id.clone(),
         tenant: config.tenant.clone(),
         resource: config.labels.clone(),
@@ -55,6 +58,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: CancellationToken) -> R
         boot: boot_id(),
         now_ms: clock.now_ms(),
     })?;
+    kafka::route::leave_other(&config.data_dir, &config.destination, &mut spool, clock.now_ms())?;
     let source = spool.source();
     tracing::info!(collector = %source.collector, epoch = source.epoch, host = %host, "collector starts");
     let way = Way::new(spool, clock.clone());
@@ -70,20 +74,26 @@ pub async fn run(config: Config, clock: Clock, shutdown: CancellationToken) -> R
         log_files,
     };
     let sender_end = CancellationToken::new();
-    let sender = Sender {
-        server: config.server.clone(),
-        way: way.clone(),
-        clock,
-        desk,
-        host,
-        tenant: config.tenant.clone(),
-        shutdown: sender_end.clone(),
-    };
     let mut carriers = JoinSet::new();
-    carriers.spawn(sender.run());
+    let mut kafka_numbers = None;
+    match config.destination.clone() {
+        Destination::Grpc(server) => {
+            let (tenant, shutdown) = (config.tenant.clone(), sender_end.clone());
+            let sender = Sender { server, way: way.clone(), clock, desk, host, tenant, shutdown };
+            carriers.spawn(sender.run());
+        }
+        Destination::Kafka(kafka) => {
+            let numbers: Arc<kafka::Numbers> = Arc::default();
+            kafka_numbers = Some(numbers.clone());
+            let (data_dir, shutdown) = (config.data_dir.clone(), sender_end.clone());
+            let sender = KafkaSender { config: kafka, way: way.clone(), clock, data_dir, numbers, shutdown };
+            carriers.spawn(sender.run());
+        }
+    }
     carriers.spawn(sync_regularly(way.clone(), sender_end.clone()));
     let mut sources = JoinSet::new();
-    start_sources(&config, &context, announced, &mut sources, &way);
+    start_sources(&config, &context, announced, &mut sources);
+    sources.spawn(self_watch::watch(way.clone(), kafka_numbers, context.clone()));
     drop(context);
     shutdown.cancelled().await;
     tracing::info!("collector stops");
@@ -101,7 +111,6 @@ fn start_sources(
     context: &Context,
     announced: mpsc::Receiver<crate::config::LogConfig>,
     sources: &mut JoinSet<()>,
-    way: &Way,
 ) {
     if let Some(host) = &config.host {
         sources.spawn(host::watch(host.clone(), context.clone()));
@@ -109,7 +118,6 @@ fn start_sources(
     for database in &config.databases {
         sources.spawn(databases::watch(database.clone(), context.clone()));
     }
-    sources.spawn(self_watch::watch(way.clone(), context.clone()));
     sources.spawn(logs::watch(config.logs.clone(), announced, context.clone()));
 }
 

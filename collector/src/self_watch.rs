@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use proto::{LabelsBuilder, samples::SamplesBuilder, tables::class_name};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{outlet::Way, source::Context, spool::Counters};
+use crate::{kafka::Numbers, outlet::Way, source::Context, spool::Counters};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 /// `/proc` reports processor time in this many ticks a second (USER_HZ).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Sends them every 10 seconds until shutdown.
-pub async fn watch(way: Way, context: Context) {
+/// Sends them every 10 seconds until shutdown; those of the way through Kafka, if that is the way.
+pub async fn watch(way: Way, kafka: Option<Arc<Numbers>>, context: Context) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -35,6 +35,9 @@ pub async fn watch(way: Way, context: Context) {
         page.add("tidewatch_collector_spool_bytes", &[], bytes as f64);
         page.add("tidewatch_collector_spool_bytes_max", &[], bytes_max as f64);
         page.counters(&counters);
+        if let Some(kafka) = &kafka {
+            page.kafka(kafka);
+        }
         if let Some((cpu_seconds, rss_bytes)) = own_cost() {
             page.add("tidewatch_collector_cpu_seconds_total", &[], cpu_seconds);
             page.add("tidewatch_collector_resident_memory_bytes", &[], rss_bytes);
@@ -59,6 +62,20 @@ impl Page {
             builder.set(name, value);
         }
         self.builder.push(&builder.build(), self.ts_ms, value);
+    }
+
+    fn kafka(&mut self, numbers: &Numbers) {
+        let (batches, bytes) = numbers.queue();
+        for (name, value) in [
+            ("tidewatch_collector_kafka_connected", u64::from(numbers.is_connected())),
+            ("tidewatch_collector_kafka_queue_batches", batches),
+            ("tidewatch_collector_kafka_queue_bytes", bytes),
+            ("tidewatch_collector_kafka_delivered_batches_total", numbers.delivered_batches()),
+            ("tidewatch_collector_kafka_delivered_bytes_total", numbers.delivered_bytes()),
+            ("tidewatch_collector_kafka_errors_total", numbers.errors()),
+        ] {
+            self.add(name, &[], value as f64);
+        }
     }
 
     fn counters(&mut self, counters: &Counters) {

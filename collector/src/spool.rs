@@ -12,7 +12,13 @@ pub mod record;
 pub mod segment;
 pub mod split;
 
-use std::{collections::BTreeMap, fs::File, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs::File,
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use proto::{
     Batch, Class, Events, Labels, Payload,
@@ -23,9 +29,9 @@ use proto::{
 use self::{
     identity::Identity,
     lane::{Lane, Next},
-    loss::{Loss, time_range},
+    loss::{Loss, class_of, rows_of, time_range},
     record::Entry,
-    split::split,
+    split::{halves, split},
 };
 
 pub use self::record::Mark;
@@ -42,6 +48,8 @@ pub struct SpoolOptions {
     pub data_dir: PathBuf,
     /// Most bytes on disk.
     pub bytes_max: u64,
+    /// Largest batch that the way to the server takes, bytes; rows without marks are cut to fit.
+    pub batch_bytes_max: usize,
     /// The collector's id if it is configured.
     pub id: Option<Arc<str>>,
     /// Whose data.
@@ -165,7 +173,7 @@ impl Spool {
         let mut spool =
             Spool { directory, identity, lanes, unwritten: BTreeMap::new(), counters: Counters::default(), options };
         if !complete || !same_id {
-            spool.renew(if same_id { "spool_damaged" } else { "id_changed" }, last_epoch)?;
+            spool.renew(Some(if same_id { "spool_damaged" } else { "id_changed" }), last_epoch)?;
         } else {
             spool.identity.write(&spool.directory)?;
             if power_lost {
@@ -249,8 +257,14 @@ impl Spool {
     /// disk takes one.
     pub fn append(&mut self, payload: Payload, now_ms: i64) -> Result<(), SpoolError> {
         let mut result = Ok(());
-        for payload in split(payload) {
+        let mut pieces = VecDeque::from(split(payload));
+        while let Some(payload) = pieces.pop_front() {
             if let Err(e) = self.append_one(&payload, Vec::new(), now_ms) {
+                if let (SpoolError::TooLarge { .. }, Some((first, second))) = (&e, halves(&payload)) {
+                    pieces.push_front(second);
+                    pieces.push_front(first);
+                    continue;
+                }
                 if self.unwritten.is_empty() {
                     tracing::error!(error = %e, "spool takes no rows; what is lost until it does becomes a gap");
                 }
@@ -278,8 +292,9 @@ impl Spool {
     fn append_one(&mut self, payload: &Payload, marks: Vec<Mark>, now_ms: i64) -> Result<(), SpoolError> {
         let class = class_of(payload);
         let bytes = self.encode(payload, now_ms);
-        if bytes.len() > proto::batch::ENCODED_BYTES_MAX {
-            let (class, max) = (class_name(class), proto::batch::ENCODED_BYTES_MAX);
+        let max = if marks.is_empty() { self.options.batch_bytes_max } else { proto::batch::ENCODED_BYTES_MAX };
+        if bytes.len() > max {
+            let class = class_name(class);
             return Err(SpoolError::TooLarge { class, bytes: bytes.len(), max });
         }
         if class != Class::Gaps {
@@ -463,6 +478,11 @@ impl Spool {
         }
     }
 
+    /// A new client of the other way: everything not durable is sent again.
+    pub fn send_all_again(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::rewind);
+    }
+
     /// A new connection: forget what the server has, send the rest again. `false` if the server has sequences this spool
     /// never gave out: its memory is not the one the server knows, and [`Spool::renew_epoch`] must be called.
     pub fn connected(&mut self, durable: &[(Class, u64)]) -> Result<bool, SpoolError> {
@@ -475,7 +495,7 @@ impl Spool {
         for &(class, sequence) in durable {
             self.acknowledged(class, sequence)?;
         }
-        self.lanes.iter_mut().for_each(Lane::rewind);
+        self.send_all_again();
         Ok(true)
     }
 
@@ -483,12 +503,19 @@ impl Spool {
     pub fn renew_epoch(&mut self, now_ms: i64) -> Result<(), SpoolError> {
         self.options.now_ms = now_ms;
         let last = self.identity.epoch;
-        self.renew("epoch_renewed", last).map_err(|e| self.io(e))
+        self.renew(Some("epoch_renewed"), last).map_err(|e| self.io(e))
+    }
+
+    /// Begins a new epoch because rows go another way from now on; nothing was lost.
+    pub fn leave_way(&mut self, now_ms: i64) -> Result<(), SpoolError> {
+        self.options.now_ms = now_ms;
+        let last = self.identity.epoch;
+        self.renew(None, last).map_err(|e| self.io(e))
     }
 
     /// Moves what can be read to new lanes under a new epoch. The new directory is complete before it takes the place of
     /// the old one, so a crash leaves one of the two.
-    fn renew(&mut self, reason: &str, last_epoch: u64) -> io::Result<()> {
+    fn renew(&mut self, loss_reason: Option<&str>, last_epoch: u64) -> io::Result<()> {
         let (fresh, old) = (self.options.data_dir.join("spool.new"), self.options.data_dir.join("spool.old"));
         for leftover in [&fresh, &old] {
             if leftover.exists() {
@@ -524,7 +551,8 @@ impl Spool {
         for class in CLASSES_BY_IMPORTANCE {
             self.lanes.extend(Lane::open(&self.directory, class, epoch)?);
         }
-        tracing::warn!(epoch, reason, "spool: a new epoch begins");
+        tracing::warn!(epoch, loss_reason, "spool: a new epoch begins");
+        let Some(reason) = loss_reason else { return Ok(()) };
         let now_ms = self.options.now_ms;
         let mut loss = Loss::new(Class::Samples);
         loss.add("", now_ms, now_ms, 0);
@@ -553,20 +581,6 @@ impl Spool {
 
 fn create_lanes(directory: &std::path::Path, epoch: u64) -> io::Result<Vec<Lane>> {
     CLASSES_BY_IMPORTANCE.into_iter().map(|class| Lane::create(directory, class, epoch)).collect()
-}
-
-fn class_of(payload: &Payload) -> Class {
-    match payload {
-        Payload::Samples(_) => Class::Samples,
-        Payload::Events(events) => events.table.class(),
-    }
-}
-
-fn rows_of(payload: &Payload) -> u64 {
-    match payload {
-        Payload::Samples(samples) => samples.len() as u64,
-        Payload::Events(events) => events.rows() as u64,
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! and what is allowed.
 
 mod check;
+mod check_kafka;
 pub mod raw;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -25,6 +26,8 @@ pub struct Config {
     pub grpc_listen: SocketAddr,
     /// Certificates of the collectors' port, if it is encrypted.
     pub grpc_tls: Option<TlsConfig>,
+    /// The topic that is read, if one is.
+    pub kafka: Option<ingest::KafkaSettings>,
     /// The store, its directory included.
     pub store: StoreConfig,
     /// What one question may cost.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use alerting::{Alerting, sight::Cause};
-use ingest::{Admission, Collectors};
+use ingest::{
+    Admission, Collectors,
+    kafka::{self, status::Partition},
+};
 use proto::{Labels, Samples, labels::METRIC_NAME, refusal::Refusal, samples::Family, samples::SamplesBuilder};
 use query::promql::number::format_open_metrics;
 
@@ -38,6 +41,7 @@ pub struct SelfMetrics {
     admission: Admission,
     collectors: Collectors,
     rules: Arc<OnceLock<(Alerting, Arc<LastReload>)>>,
+    kafka: Option<Arc<kafka::Status>>,
     started_ms: i64,
 }
 
@@ -84,10 +88,10 @@ impl IntoF64 for u64 {
 }
 
 impl SelfMetrics {
-    /// Numbers of this server.
-    pub fn new(admission: Admission, collectors: Collectors) -> SelfMetrics {
+    /// Numbers of this server; of the topic it reads, if it reads one.
+    pub fn new(admission: Admission, collectors: Collectors, kafka: Option<Arc<kafka::Status>>) -> SelfMetrics {
         let started_ms = admission.now_ms();
-        SelfMetrics { requests: Arc::default(), admission, collectors, rules: Arc::default(), started_ms }
+        SelfMetrics { requests: Arc::default(), admission, collectors, kafka, rules: Arc::default(), started_ms }
     }
 
     /// From here on rules and reloads are told of too.
@@ -105,6 +109,7 @@ impl SelfMetrics {
         self.process(&mut list);
         self.store(&mut list);
         self.doors(&mut list);
+        self.kafka(&mut list);
         self.http(&mut list);
         self.rules(&mut list);
         list.0
@@ -162,6 +167,34 @@ impl SelfMetrics {
         }
         let connected = self.collectors.list().iter().filter(|c| c.connected).count() as u64;
         list.gauge("tidewatch_ingest_collectors_connected", "Collectors connected.", connected);
+    }
+
+    fn kafka(&self, list: &mut List) {
+        let Some(n) = self.kafka.as_ref().map(|status| status.numbers()) else { return };
+        let connected = f64::from(u8::from(n.connected));
+        list.gauge("tidewatch_kafka_connected", "1 if brokers answered when last asked.", connected);
+        list.counter("tidewatch_kafka_messages_total", "Messages read, refused ones included.", n.messages);
+        list.counter("tidewatch_kafka_bytes_total", "Bytes of messages read.", n.bytes);
+        list.counter("tidewatch_kafka_pauses_total", "Times a partition had to wait.", n.pauses);
+        list.counter("tidewatch_kafka_lost_offsets_total", "Offsets gone before they were read.", n.lost_offsets);
+        list.counter("tidewatch_kafka_dead_letters_total", "Messages put into the dead-letter topic.", n.dead_letters);
+        let help = "Messages that the dead-letter topic did not take.";
+        list.counter("tidewatch_kafka_dead_letter_errors_total", help, n.dead_letter_errors);
+        list.counter("tidewatch_kafka_errors_total", "Errors of brokers and connections.", n.errors);
+        for reason in Refusal::ALL.into_iter().filter(|reason| reason.is_final()) {
+            let labels = vec![("reason", reason.as_str().to_owned())];
+            let messages = n.refused.get(&reason).copied().unwrap_or(0);
+            list.push("counter", "tidewatch_kafka_refused_total", "Messages refused for good.", labels, messages);
+        }
+        for (name, help, of) in [
+            ("tidewatch_kafka_lag", "Messages not read yet.", Partition::lag as fn(&Partition) -> u64),
+            ("tidewatch_kafka_next_offset", "The offset read next.", |p| p.next),
+            ("tidewatch_kafka_paused", "1 while the partition waits.", |p| u64::from(p.paused)),
+        ] {
+            for (partition, state) in &n.partitions {
+                list.push("gauge", name, help, vec![("partition", partition.to_string())], of(state));
+            }
+        }
     }
 
     fn http(&self, list: &mut List) {

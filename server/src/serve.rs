@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use alerting::Alerting;
-use ingest::{Admission, Collectors, Door, admission::Clock, remote_write_http};
+use ingest::{Admission, Collectors, Door, Kafka, admission::Clock, remote_write_http};
 use proto::DEFAULT_TENANT;
 use query::Querier;
 use storage::{Rows, SampleRows, Store};
@@ -83,7 +83,9 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
     let stop = CancellationToken::new();
     let admission = Admission::new(store.clone(), clock);
     let collectors = Collectors::default();
-    let metrics = SelfMetrics::new(admission.clone(), collectors.clone());
+    let kafka = config.kafka.clone().map(|settings| Kafka::new(settings, admission.clone(), collectors.clone()));
+    let kafka_status = kafka.as_ref().map(Kafka::status);
+    let metrics = SelfMetrics::new(admission.clone(), collectors.clone(), kafka_status);
     let querier = Querier::new(store.clone(), config.query.clone());
 
     let grpc_task = serve_grpc(grpc_listener, config.grpc_tls.as_ref(), &admission, &collectors, stop.clone())?;
@@ -108,12 +110,15 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
     let api = Api::new(querier, alerting.clone(), collectors.clone(), settings, metrics.clone(), clock);
     let router = api::router(api, remote_write_http::routes(admission.clone()).merge(reload::routes(reloader.clone())));
     let http_task = serve_http(http_listener, router, stop.clone());
-    let tasks = vec![
+    let mut tasks = vec![
         tokio::spawn(maintain(store.clone(), clock, stop.clone())),
         tokio::spawn(watch_self(admission, metrics, instance, stop.clone())),
         tokio::spawn(fresh_evidence::watch(store.clone(), alerting.clone(), collectors.clone(), stop.clone())),
         tokio::spawn(alert(alerting, stop.clone())),
     ];
+    if let Some(kafka) = kafka {
+        tasks.push(tokio::spawn(kafka.run(stop.clone())));
+    }
     tracing::info!(%http, %grpc, "serving");
     Ok(Server { http, grpc, store, collectors, reloader, stop, doors: vec![http_task, grpc_task], tasks })
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path};
 
 use collector::{
     Clock as CollectorClock,
-    config::{Config as CollectorConfig, HostConfig, SPOOL_BYTES_DEFAULT, ServerConfig},
+    config::{Config as CollectorConfig, Destination, HostConfig, SPOOL_BYTES_DEFAULT, ServerConfig},
     databases::discover::{Discovered, Surroundings, discover},
 };
 use proto::{DEFAULT_TENANT, Labels};
@@ -51,7 +51,7 @@ pub fn describe(found: &[Discovered]) -> String {
 /// too: its state shows, and it is taken in once the right is there.
 pub fn collector_config(found: Vec<Discovered>, data_dir: &Path, grpc: SocketAddr) -> CollectorConfig {
     CollectorConfig {
-        server: ServerConfig { address: format!("http://{}", loopback(grpc)), tls: None },
+        destination: Destination::Grpc(ServerConfig { address: format!("http://{}", loopback(grpc)), tls: None }),
         id: None,
         tenant: DEFAULT_TENANT.into(),
         labels: Labels::empty(),

@@ -84,6 +84,7 @@ fn road(folder: &Path, grpc: u16) -> Road {
     let options = SpoolOptions {
         data_dir: folder.join("collector"),
         bytes_max: 256 << 20,
+        batch_bytes_max: proto::batch::ENCODED_BYTES_MAX,
         id: None,
         tenant: "0".into(),
         resource: Labels::empty(),

@@ -6,10 +6,11 @@ use proto::LabelsBuilder;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    Address, Config, ConfigError, DATABASES_MAX, DatabaseConfig, Engine, HostConfig, INTERVAL_MAX, INTERVAL_MIN,
-    Intervals, LogChoice, LogConfig, LogFormat, LogStart, NameFilter, Password, SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MIN,
-    ServerConfig, ServerTls, TlsMode,
-    raw::{RawConfig, RawDatabase, RawFilter, RawHost, RawIntervals, RawLog, RawLogChoice, RawServer, Text},
+    Address, Config, ConfigError, DATABASES_MAX, DatabaseConfig, Destination, Engine, HostConfig, INTERVAL_MAX,
+    INTERVAL_MIN, Intervals, LogChoice, LogConfig, LogFormat, LogStart, NameFilter, Password, SPOOL_BYTES_DEFAULT,
+    SPOOL_BYTES_MIN, ServerConfig, ServerTls, TlsMode,
+    check_kafka::check_kafka,
+    raw::{RawConfig, RawDatabase, RawFilter, RawHost, RawIntervals, RawKafka, RawLog, RawLogChoice, RawServer, Text},
 };
 
 /// Longest name of an instance, tenant, label or id, bytes.
@@ -17,27 +18,27 @@ const NAME_BYTES_MAX: usize = 128;
 const ENGINES: [(&str, Engine); 3] =
     [("postgresql", Engine::Postgresql), ("mysql", Engine::Mysql), ("mariadb", Engine::Mariadb)];
 
-struct Place<'a> {
+pub(super) struct Place<'a> {
     file: &'a str,
 }
 
 impl Place<'_> {
-    fn error(&self, at: Location, message: impl Into<String>) -> ConfigError {
+    pub(super) fn error(&self, at: Location, message: impl Into<String>) -> ConfigError {
         ConfigError { file: self.file.into(), line: at.line(), column: at.column(), message: message.into() }
     }
 
-    fn refuse<T>(&self, text: &Text, field: &str, allowed: &str) -> Result<T, ConfigError> {
+    pub(super) fn refuse<T>(&self, text: &Text, field: &str, allowed: &str) -> Result<T, ConfigError> {
         Err(self.error(text.referenced, format!("{field}: {:?} is not allowed; allowed: {allowed}", text.value)))
     }
 
-    fn choice<T: Clone>(&self, text: &Text, field: &str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+    pub(super) fn choice<T: Clone>(&self, text: &Text, field: &str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
         match choices.iter().find(|(word, _)| *word == text.value) {
             Some((_, value)) => Ok(value.clone()),
             None => self.refuse(text, field, &choices.iter().map(|(w, _)| *w).collect::<Vec<_>>().join(", ")),
         }
     }
 
-    fn name(&self, text: &Text, field: &str) -> Result<Arc<str>, ConfigError> {
+    pub(super) fn name(&self, text: &Text, field: &str) -> Result<Arc<str>, ConfigError> {
         let ok = !text.value.trim().is_empty()
             && text.value.len() <= NAME_BYTES_MAX
             && !text.value.chars().any(char::is_control);
@@ -75,7 +76,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// `64MiB`, `2GiB`, `1000000`.
-fn parse_bytes(text: &str) -> Option<u64> {
+pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().ok()?;
     let unit = match text[digits..].trim() {
@@ -97,7 +98,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
     })?;
     let databases = check_databases(&place, &raw.databases)?;
     Ok(Config {
-        server: check_server(&place, raw.server)?,
+        destination: check_destination(&place, raw.server, raw.kafka)?,
         id: place.optional_name(&raw.id, "id")?,
         tenant: check_tenant(&place, &raw.tenant)?,
         labels: check_labels(&place, raw.labels)?,
@@ -119,6 +120,20 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
 fn message_of(text: &str) -> String {
     let line = text.lines().next().unwrap_or("");
     line.split(" at line ").next().unwrap_or(line).to_owned()
+}
+
+fn check_destination(
+    place: &Place<'_>,
+    server: Option<RawServer>,
+    kafka: Option<Spanned<RawKafka>>,
+) -> Result<Destination, ConfigError> {
+    let one = "exactly one of server and kafka must be given";
+    match (server, kafka) {
+        (Some(server), None) => Ok(Destination::Grpc(check_server(place, server)?)),
+        (None, Some(kafka)) => Ok(Destination::Kafka(check_kafka(place, kafka.value)?)),
+        (Some(_), Some(kafka)) => Err(place.error(kafka.referenced, format!("kafka: server is given too; {one}"))),
+        (None, None) => Err(place.error(Location::UNKNOWN, format!("server: is missing; {one}"))),
+    }
 }
 
 fn check_server(place: &Place<'_>, raw: RawServer) -> Result<ServerConfig, ConfigError> {

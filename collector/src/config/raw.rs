@@ -14,8 +14,10 @@ pub type Text = Spanned<String>;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
-    /// Where to send to.
-    pub server: RawServer,
+    /// The server to send to; or `kafka`.
+    pub server: Option<RawServer>,
+    /// The topic to send to; or `server`.
+    pub kafka: Option<Spanned<RawKafka>>,
     /// The collector's id; made and kept in the data directory if left out.
     pub id: Option<Text>,
     /// Whose data this is.
@@ -58,6 +60,48 @@ pub struct RawServerTls {
     pub key_file: Option<PathBuf>,
     /// Name the server's certificate must bear, if it is not that of the address.
     pub server_name: Option<String>,
+}
+
+/// A topic to send to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawKafka {
+    /// `host:port` of some brokers.
+    pub brokers: Vec<Text>,
+    /// The topic.
+    pub topic: Text,
+    /// Encrypted, if given; `{}` with the system's authorities.
+    pub tls: Option<RawKafkaTls>,
+    /// Who we are.
+    pub sasl: Option<RawSasl>,
+    /// Largest batch, `1000000` or `4MiB`: below the topic's `max.message.bytes`.
+    pub value_bytes_max: Option<Text>,
+    /// `none` or `zstd`.
+    pub compression: Option<Text>,
+}
+
+/// Certificates of the way to the brokers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawKafkaTls {
+    /// PEM file of the authority that signed the brokers' certificates; the system's if left out.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of our own certificate.
+    pub cert_file: Option<Text>,
+    /// PEM file of its key.
+    pub key_file: Option<Text>,
+}
+
+/// Name and password.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSasl {
+    /// `plain`, `scram-sha-256`, `scram-sha-512`.
+    pub mechanism: Text,
+    /// The name.
+    pub username: Text,
+    /// File with the password in its first line.
+    pub password_file: PathBuf,
 }
 
 /// The spool's bounds.

@@ -15,7 +15,8 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(&*config.tenant, "0");
     assert_eq!(config.spool_bytes_max, SPOOL_BYTES_DEFAULT);
     assert_eq!(config.host.unwrap().interval, Duration::from_secs(10));
-    assert!(config.databases.is_empty() && config.logs.is_empty() && config.server.tls.is_none());
+    assert!(config.databases.is_empty() && config.logs.is_empty());
+    assert!(matches!(config.destination, Destination::Grpc(ServerConfig { tls: None, .. })));
 }
 
 #[test]
@@ -69,7 +70,8 @@ fn unknown_fields_are_errors_with_the_line_and_the_known_ones() {
 #[test]
 fn server_addresses_are_urls_with_a_port() {
     let parse = |server: &str| Config::parse("c.yaml", &format!("server: {server}\ndata_dir: /x\n"));
-    assert!(parse("{address: \"https://h:1\"}").unwrap().server.tls.is_some());
+    let tls = parse("{address: \"https://h:1\"}").unwrap().destination;
+    assert!(matches!(tls, Destination::Grpc(ServerConfig { tls: Some(_), .. })));
     for bad in ["127.0.0.1:7401", "http://h", "ftp://h:1", "http://h:1/x"] {
         let got = parse(&format!("{{address: {bad:?}}}")).unwrap_err();
         assert!(got.message.contains("server.address") && got.line == 1, "{bad}: {got}");
@@ -78,6 +80,50 @@ fn server_addresses_are_urls_with_a_port() {
     assert!(half.message.contains("both or not at all"), "{half}");
     let plain = parse("{address: \"http://h:1\", tls: {ca_file: /c}}").unwrap_err();
     assert!(plain.message.contains("because server.tls is set"), "{plain}");
+}
+
+#[test]
+fn one_line_chooses_kafka() {
+    let parse = |kafka: &str| Config::parse("c.yaml", &format!("kafka: {kafka}\ndata_dir: /x\n"));
+    let of = |kafka: &str| match parse(kafka).unwrap().destination {
+        Destination::Kafka(kafka) => kafka,
+        Destination::Grpc(_) => panic!("kafka was chosen"),
+    };
+    let least = of("{brokers: [\"k1:9092\", \"k2:9092\"], topic: tidewatch}");
+    assert_eq!(
+        (least.topic.as_str(), &least.connection.brokers[..]),
+        ("tidewatch", &["k1:9092", "k2:9092"].map(String::from)[..])
+    );
+    assert_eq!((least.value_bytes_max, least.compression), (1_000_000, Compression::None));
+    assert!(least.connection.tls.is_none() && least.connection.sasl.is_none());
+    let most = of("{brokers: [\"k:1\"], topic: t, value_bytes_max: 4MiB, compression: zstd, tls: {ca_file: /ca}, \
+                   sasl: {mechanism: scram-sha-512, username: u, password_file: /p}}");
+    assert_eq!((most.value_bytes_max, most.compression), (4 << 20, Compression::Zstd));
+    let properties = most.connection.properties("secret");
+    let wanted = [("security.protocol", "sasl_ssl"), ("sasl.mechanism", "SCRAM-SHA-512"), ("ssl.ca.location", "/ca")];
+    assert!(wanted.iter().all(|(k, v)| properties.contains(&(*k, (*v).to_owned()))), "{properties:?}");
+    for (bad, want) in [
+        ("{brokers: [k1], topic: t}", "c.yaml:1:19: kafka.brokers[0]: \"k1\" is not allowed; allowed: host:port"),
+        ("{brokers: [], topic: t}", "c.yaml:1:29: kafka.brokers: at least one"),
+        ("{brokers: [\"k:1\"], topic: a/b}", "c.yaml:1:34: kafka.topic: \"a/b\" is not allowed"),
+        ("{brokers: [\"k:1\"], topic: t, value_bytes_max: 9MiB}", "c.yaml:1:54: kafka.value_bytes_max: \"9MiB\""),
+        (
+            "{brokers: [\"k:1\"], topic: t, compression: lz4}",
+            "c.yaml:1:50: kafka.compression: \"lz4\" is not allowed; allowed: none, zstd",
+        ),
+        ("{brokers: [\"k:1\"], topic: t, tls: {key_file: k}}", "c.yaml:1:53: kafka.tls: cert_file and key_file"),
+        (
+            "{brokers: [\"k:1\"], topic: t, sasl: {mechanism: gssapi, username: u, password_file: p}}",
+            "c.yaml:1:55: kafka.sasl.mechanism: \"gssapi\" is not allowed; allowed: plain, scram-sha-256, scram-sha-512",
+        ),
+    ] {
+        let got = parse(bad).unwrap_err().to_string();
+        assert!(got.starts_with(want), "\n got: {got}\nwant: {want}");
+    }
+    let unknown = parse("{brokers: [\"k:1\"], topik: t}").unwrap_err().to_string();
+    assert!(unknown.contains("topik") && unknown.contains("topic"), "{unknown}");
+    let both = refused("kafka: {brokers: [\"k:1\"], topic: t}\n");
+    assert!(both.starts_with("c.yaml:3:") && both.contains("exactly one of server and kafka"), "{both}");
 }
 
 #[test]

@@ -136,6 +136,7 @@ fn open(data_dir: PathBuf) -> Spool {
     let options = SpoolOptions {
         data_dir,
         bytes_max: 64 << 20,
+        batch_bytes_max: proto::batch::ENCODED_BYTES_MAX,
         id: Some("c1".into()),
         tenant: "0".into(),
         resource: Labels::empty(),

@@ -108,3 +108,19 @@ pub fn time_range(payload: &Payload) -> Option<(i64, i64)> {
         }
     }
 }
+
+/// The class of a payload.
+pub fn class_of(payload: &Payload) -> Class {
+    match payload {
+        Payload::Samples(_) => Class::Samples,
+        Payload::Events(events) => events.table.class(),
+    }
+}
+
+/// How many rows it has.
+pub fn rows_of(payload: &Payload) -> u64 {
+    match payload {
+        Payload::Samples(samples) => samples.len() as u64,
+        Payload::Events(events) => events.rows() as u64,
+    }
+}

@@ -17,7 +17,7 @@ const _: () = assert!(SAMPLES_MAX <= proto::batch::ROWS_MAX);
 /// The payload in as many pieces as it needs, in order.
 pub fn split(payload: Payload) -> Vec<Payload> {
     match payload {
-        Payload::Samples(samples) if samples.len() > SAMPLES_MAX => split_samples(&samples),
+        Payload::Samples(samples) if samples.len() > SAMPLES_MAX => split_samples(&samples, SAMPLES_MAX),
         Payload::Events(events) => {
             let ranges = event_ranges(&events);
             match ranges.len() {
@@ -29,11 +29,27 @@ pub fn split(payload: Payload) -> Vec<Payload> {
     }
 }
 
-fn split_samples(samples: &Samples) -> Vec<Payload> {
+/// A payload in two pieces of like many rows, in order; `None` if it has but one.
+pub fn halves(payload: &Payload) -> Option<(Payload, Payload)> {
+    match payload {
+        Payload::Samples(samples) if samples.len() > 1 => {
+            let mut pieces = split_samples(samples, samples.len().div_ceil(2)).into_iter();
+            Some((pieces.next()?, pieces.next()?))
+        }
+        Payload::Events(events) if events.rows() > 1 => {
+            let middle = events.rows() / 2;
+            let (first, second) = (slice(events, 0..middle), slice(events, middle..events.rows()));
+            Some((Payload::Events(first), Payload::Events(second)))
+        }
+        _ => None,
+    }
+}
+
+fn split_samples(samples: &Samples, rows_max: usize) -> Vec<Payload> {
     let mut pieces = Vec::new();
-    for start in (0..samples.len()).step_by(SAMPLES_MAX) {
+    for start in (0..samples.len()).step_by(rows_max) {
         let mut builder = SamplesBuilder::default();
-        for row in start..(start + SAMPLES_MAX).min(samples.len()) {
+        for row in start..(start + rows_max).min(samples.len()) {
             let labels = &samples.labels[samples.series[row] as usize];
             builder.push(labels, samples.timestamps_ms[row], samples.values[row]);
         }

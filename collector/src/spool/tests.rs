@@ -12,6 +12,7 @@ use super::*;
 fn options(directory: &Path) -> SpoolOptions {
     SpoolOptions {
         data_dir: directory.into(),
+        batch_bytes_max: proto::batch::ENCODED_BYTES_MAX,
         bytes_max: 64 << 20,
         id: None,
         tenant: "0".into(),

@@ -12,6 +12,7 @@ use storage::{Keep, Limits, ObjectStoreConfig, OnDamage, Retention, S3Config, St
 
 use super::{
     CONCURRENCY_DEFAULT, Config, ConfigError, GRPC_LISTEN_DEFAULT, HTTP_LISTEN_DEFAULT, TlsConfig,
+    check_kafka::check_kafka,
     raw::{Number, RawConfig, RawKeep, RawLimits, RawObjectStore, RawQuery, RawRetention, RawStorage, RawTls, Text},
 };
 
@@ -20,19 +21,19 @@ const SIZES: &str = "a size such as 500KiB, 64MiB, 2GiB";
 const TLS_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where a file's errors are and its relative paths start.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     file: &'a str,
     base: PathBuf,
 }
 
-type Checked<T> = Result<T, ConfigError>;
+pub(super) type Checked<T> = Result<T, ConfigError>;
 
 impl Place<'_> {
-    fn error(&self, at: Location, message: impl Into<String>) -> ConfigError {
+    pub(super) fn error(&self, at: Location, message: impl Into<String>) -> ConfigError {
         ConfigError { file: self.file.into(), line: at.line(), column: at.column(), message: message.into() }
     }
 
-    fn refuse<T>(&self, text: &Text, field: &str, allowed: &str) -> Checked<T> {
+    pub(super) fn refuse<T>(&self, text: &Text, field: &str, allowed: &str) -> Checked<T> {
         Err(self.error(text.referenced, format!("{field}: {:?} is not allowed; allowed: {allowed}", text.value)))
     }
 
@@ -63,11 +64,11 @@ impl Place<'_> {
         }
     }
 
-    fn path(&self, text: &str) -> PathBuf {
+    pub(super) fn path(&self, text: &str) -> PathBuf {
         self.base.join(text)
     }
 
-    fn read(&self, text: &Text, field: &str) -> Checked<Vec<u8>> {
+    pub(super) fn read(&self, text: &Text, field: &str) -> Checked<Vec<u8>> {
         let path = self.path(&text.value);
         let size = std::fs::metadata(&path).map(|m| m.len());
         let read = match size {
@@ -110,6 +111,7 @@ pub(super) fn parse(file: &str, text: &str) -> Checked<Config> {
         http_listen: check_listen(&place, &raw.http.listen, "http.listen", HTTP_LISTEN_DEFAULT)?,
         grpc_listen: check_listen(&place, &raw.grpc.listen, "grpc.listen", GRPC_LISTEN_DEFAULT)?,
         grpc_tls: raw.grpc.tls.as_ref().map(|tls| check_tls(&place, tls)).transpose()?,
+        kafka: raw.kafka.map(|kafka| check_kafka(&place, kafka)).transpose()?,
         store,
         query,
         concurrency_max,

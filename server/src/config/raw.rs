@@ -21,6 +21,8 @@ pub struct RawConfig {
     pub http: RawHttp,
     /// The collectors' port.
     pub grpc: RawGrpc,
+    /// A topic to read.
+    pub kafka: Option<RawKafka>,
     /// The store.
     pub storage: RawStorage,
     /// What one question may cost.
@@ -45,6 +47,58 @@ pub struct RawGrpc {
     pub listen: Option<Text>,
     /// Encrypted, if given.
     pub tls: Option<RawTls>,
+}
+
+/// A topic to read.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawKafka {
+    /// `host:port` of some brokers.
+    pub brokers: Vec<Text>,
+    /// The topic with the batches.
+    pub topic: Text,
+    /// `all`, or a list of numbers.
+    pub partitions: Option<Spanned<RawPartitions>>,
+    /// Where messages go that can never be stored; `none` for nowhere.
+    pub dead_letter_topic: Option<Text>,
+    /// Encrypted, if given; `{}` with the system's authorities.
+    pub tls: Option<RawKafkaTls>,
+    /// Who we are.
+    pub sasl: Option<RawSasl>,
+}
+
+/// Which partitions.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum RawPartitions {
+    /// These.
+    Numbers(Vec<u64>),
+    /// `all`.
+    Word(String),
+}
+
+/// Certificates of the way to the brokers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawKafkaTls {
+    /// PEM file of the authority that signed the brokers' certificates; the system's if left out.
+    pub ca_file: Option<Text>,
+    /// PEM file of our own certificate.
+    pub cert_file: Option<Text>,
+    /// PEM file of its key.
+    pub key_file: Option<Text>,
+}
+
+/// Name and password.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSasl {
+    /// `plain`, `scram-sha-256`, `scram-sha-512`.
+    pub mechanism: Text,
+    /// The name.
+    pub username: Text,
+    /// File with the password in its first line.
+    pub password_file: Text,
 }
 
 /// Certificates of a port.

@@ -1,6 +1,7 @@
 //! Configs and what becomes of them.
 #![allow(clippy::unwrap_used)]
 use super::*;
+use ingest::kafka::Partitions;
 use proto::Table;
 
 #[test]
@@ -64,12 +65,77 @@ fn errors_name_file_line_field_and_what_is_allowed() {
             "t.yaml:2:20: grpc.tls.cert_file",
             "/nowhere/c.pem",
         ),
+        ("kafka:\n  brokers: [k1]\n  topic: t\n", "t.yaml:2:13: kafka.brokers[0]: \"k1\"", "host:port"),
+        ("kafka:\n  brokers: []\n  topic: t\n", "t.yaml:3:10: kafka.brokers", "at least one"),
+        ("kafka:\n  brokers: ['k:1']\n  topic: a/b\n", "t.yaml:3:10: kafka.topic: \"a/b\"", "letters"),
+        (
+            "kafka: {brokers: ['k:1'], topic: t, partitions: some}\n",
+            "t.yaml:1:49: kafka.partitions: \"some\"",
+            "all, or",
+        ),
+        ("kafka: {brokers: ['k:1'], topic: t, partitions: []}\n", "t.yaml:1:49: kafka.partitions: an empty", "all, or"),
+        (
+            "kafka: {brokers: ['k:1'], topic: t, dead_letter_topic: t}\n",
+            "t.yaml:1:56: kafka.dead_letter_topic: \"t\"",
+            "other than kafka.topic",
+        ),
+        (
+            "kafka:\n  brokers: ['k:1']\n  topic: t\n  tls: {ca_file: /nowhere/ca.pem}\n",
+            "t.yaml:4:18: kafka.tls.ca_file",
+            "/nowhere/ca.pem",
+        ),
+        (
+            "kafka:\n  brokers: ['k:1']\n  topic: t\n  sasl: {mechanism: gssapi, username: u, password_file: p}\n",
+            "t.yaml:4:21: kafka.sasl.mechanism: \"gssapi\"",
+            "plain, scram-sha-256, scram-sha-512",
+        ),
+        (
+            "kafka:\n  brokers: ['k:1']\n  topic: t\n  sasl: {mechanism: plain, username: u, password_file: /no/p}\n",
+            "t.yaml:4:56: kafka.sasl.password_file",
+            "/no/p",
+        ),
+        ("kafka:\n  brokers: ['k:1']\n  topik: t\n", "t.yaml:", "topic"),
         ("alerting:\n  evaluation_interval: never\n", "t.yaml:2:", "alerting.evaluation_interval"),
         ("alerting:\n  rulez: []\n", "t.yaml:2:", "rules"),
         ("a: [\n", "t.yaml:", ""),
     ] {
         let error = Config::parse("t.yaml", text).unwrap_err().to_string();
         assert!(error.starts_with(begins) && error.contains(contains), "{text:?} gave {error:?}");
+    }
+}
+
+#[test]
+fn a_topic_is_read_by_a_section_of_its_own() {
+    let of = |text: &str| Config::parse("/etc/t.yaml", text).unwrap().kafka.unwrap();
+    assert!(Config::parse("t.yaml", "{}").unwrap().kafka.is_none());
+    let least = of("kafka: {brokers: ['k1:9092', 'k2:9092'], topic: tidewatch}\n");
+    assert_eq!(least.connection.brokers, ["k1:9092", "k2:9092"]);
+    assert_eq!((least.topic.as_str(), &least.partitions), ("tidewatch", &Partitions::All));
+    assert_eq!(least.dead_letter_topic.as_deref(), Some("tidewatch.dead-letter"));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("password"), "secret\n").unwrap();
+    std::fs::write(dir.path().join("ca.pem"), "").unwrap();
+    let text = "
+kafka:
+  brokers: ['k1:9093']
+  topic: t
+  partitions: [3, 1]
+  dead_letter_topic: none
+  tls: {ca_file: ca.pem}
+  sasl: {mechanism: scram-sha-256, username: reader, password_file: password}
+";
+    let file = dir.path().join("t.yaml").display().to_string();
+    let most = Config::parse(&file, text).unwrap().kafka.unwrap();
+    assert_eq!((most.partitions, most.dead_letter_topic), (Partitions::These([1, 3].into()), None));
+    let properties = most.connection.properties("secret");
+    let ca_file = dir.path().join("ca.pem").display().to_string();
+    for (name, value) in [
+        ("security.protocol", "sasl_ssl"),
+        ("sasl.mechanism", "SCRAM-SHA-256"),
+        ("sasl.username", "reader"),
+        ("ssl.ca.location", &ca_file),
+    ] {
+        assert!(properties.contains(&(name, value.to_owned())), "{properties:?}");
     }
 }
 
