@@ -13,6 +13,9 @@ use storage::{Append, Rows, SampleRows};
 /// The only time there is in these tests, milliseconds: 2027-01-15T08:00:00Z.
 const NOW_MS: i64 = 1_800_000_000_000;
 
+#[path = "api/notify.rs"]
+mod notify;
+
 struct Running {
     server: Server,
     client: reqwest::Client,

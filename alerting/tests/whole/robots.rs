@@ -2,6 +2,7 @@
 
 use super::provider::{Provider, Reply, check_dingtalk, check_feishu, check_nothing, reply};
 use super::stage::Stage;
+use proto::Table;
 
 struct Robots {
     stage: Stage,
@@ -122,4 +123,34 @@ async fn a_wrong_signature_is_found_by_the_peer() {
     let failed = robots.stage.sql("SELECT detail FROM alert_events WHERE event = 'failed'").await;
     assert_eq!(failed.len(), 2, "{failed:?}");
     assert!(failed.iter().all(|f| f["detail"].as_str().unwrap().contains("418")), "{failed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_waits_for_company_tells_the_verdict_that_came_meanwhile() {
+    let robots = Robots::new().await;
+    let config = "external_url: 'http://watch'\nreceivers: [{name: chat, feishu: [{url_file: feishu-url, \
+        secret_file: feishu-secret, language: zh}]}]\nroute: {receiver: chat, group_wait: 60s}\n";
+    let alerting = robots.stage.start(config).await;
+    let each = async |second: i64| {
+        robots.stage.samples(&[("pg_sessions_waiting_for_lock{instance=\"db1\",job=\"postgres\"}", 5.0)]).await;
+        if second % 5 == 0 {
+            let blocked_by = |pid: i64| (pid > 10).then_some("[10]");
+            for pid in 10..16 {
+                let state = if pid == 10 { "idle in transaction" } else { "active" };
+                let cells = [("pid", pid.into()), ("state", state.into()), ("blocked_by", blocked_by(pid).into())];
+                robots.stage.row(Table::Activity, "db1", &cells).await;
+            }
+        }
+    };
+    robots.stage.play(&alerting, 30, each).await;
+    let collected = async || {
+        let rows =
+            robots.stage.sql("SELECT detail FROM alert_events WHERE event = 'evidence' AND rule = 'LockPileup'").await;
+        (!rows.is_empty()).then_some(())
+    };
+    robots.stage.eventually("the evidence", collected).await;
+    assert!(robots.feishu.got().is_empty(), "the group waits");
+    robots.stage.play(&alerting, 60, each).await;
+    let card = robots.feishu.got()[0].json()["card"].to_string();
+    assert!(card.contains("可能原因：") && card.contains("建议："), "{card}");
 }
