@@ -153,3 +153,19 @@ fn providers_of_a_kind_are_told_apart() {
     assert_eq!(sms.providers.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["aliyun", "twilio", "aliyun-2"]);
     assert_eq!(sms.to.len(), 1, "a number named twice gets one message");
 }
+
+#[test]
+fn the_receivers_in_the_documentation_are_correct() {
+    let document = include_str!("../../../docs/alerting.md");
+    let section = document.split("## Receivers\n").nth(1).expect("the section");
+    let yaml = section.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("its example");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("secrets")).expect("made");
+    for file in yaml.split([' ', ',', '}', '\n']).filter(|word| word.starts_with("secrets/")) {
+        std::fs::write(folder.path().join(file), "https://robot.example/hook").expect("written");
+    }
+    let raw: Config = serde_saphyr::from_str(yaml).unwrap_or_else(|e| panic!("{}", e.without_snippet()));
+    let settings = raw.check(folder.path()).unwrap_or_else(|e| panic!("{e}"));
+    let kinds: BTreeSet<&str> = settings.receivers.values().flat_map(|r| &r.channels).map(Channel::kind).collect();
+    assert_eq!(kinds.len(), 7, "an example of every channel: {kinds:?}");
+}
