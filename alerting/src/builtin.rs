@@ -6,21 +6,29 @@ use crate::rule::RuleGroup;
 use crate::rule_file::{self, RuleFileError};
 
 /// Name and text of each built-in rule file.
-pub const FILES: [(&str, &str); 3] = [
+pub const FILES: [(&str, &str); 4] = [
     ("builtin:databases.yaml", include_str!("../rules/databases.yaml")),
     ("builtin:statements.yaml", include_str!("../rules/statements.yaml")),
     ("builtin:hosts.yaml", include_str!("../rules/hosts.yaml")),
+    ("builtin:forecasts.yaml", include_str!("../rules/forecasts.yaml")),
 ];
 
 /// Source, target, labels that must be equal: one fault, one message.
-const INHIBITS: [(&str, &str, &[&str]); 2] = [
+const INHIBITS: [(&str, &str, &[&str]); 5] = [
     (r#"alertname=~"PostgresDown|MysqlDown""#, r#"alertname!~"PostgresDown|MysqlDown""#, &["instance"]),
     (
         r#"alertname="LockPileup""#,
         r#"alertname=~"StatementRegression|LongTransaction|IdleInTransaction|Deadlocks|ConnectionsNearMax""#,
         &["instance"],
     ),
+    // what is there needs no forecast
+    (DISK_FULL, r#"alertname="DiskFullForecast""#, &["instance", "mountpoint"]),
+    (r#"alertname="ConnectionsNearMax""#, r#"alertname="ConnectionsFullForecast""#, &["instance"]),
+    (r#"alertname="TransactionIdWraparound""#, r#"alertname="WraparoundForecast""#, &["instance"]),
 ];
+
+/// A file system that is nearly full, not one that is just worth a notice.
+const DISK_FULL: &str = r#"{alertname="DiskFilling",severity=~"warning|critical"}"#;
 
 /// The built-in rules.
 pub fn groups(interval_ms: i64) -> Result<Vec<RuleGroup>, RuleFileError> {

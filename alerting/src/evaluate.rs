@@ -9,6 +9,9 @@ use query::promql::{AnswerValue, Expr, Point};
 
 use crate::active::{ALERT_NAME, Active, Happening};
 use crate::fingerprint::Fingerprint;
+use crate::forecast::evaluate::{self as foresee, Foresight};
+use crate::forecast::kept::Forecasts;
+use crate::forecast::words::Words;
 use crate::level::{Level, SEVERITY_LABEL};
 use crate::rows::{moment, rows};
 use crate::rule::{Alerting, Kind, Rule, Source};
@@ -32,6 +35,8 @@ pub struct Evaluator {
     pub external_labels: Labels,
     /// `$externalURL`.
     pub external_url: String,
+    /// Forecasts made for forecast rules.
+    pub forecasts: Forecasts,
 }
 
 /// What one evaluation of an alerting rule gave.
@@ -60,6 +65,7 @@ impl Evaluator {
         match source {
             Source::Promql { text, .. } => self.promql(text, at_ms).await,
             Source::Sql(text) => self.sql(text, at_ms).await,
+            Source::Forecast(source) => self.promql(&source.ask.query, at_ms).await,
         }
     }
 
@@ -124,7 +130,7 @@ impl Evaluator {
     }
 
     /// A template's text; what goes wrong stands in its place, as in Prometheus.
-    async fn expand(&self, template: &Template, sample: &Sample, at_ms: i64) -> String {
+    async fn expand(&self, template: &Template, sample: &Sample, forecast: Option<&Words>, at_ms: i64) -> String {
         let mut answers = QueryAnswers::new();
         for _ in 0..=QUERIES_MAX {
             let scope = Scope {
@@ -134,6 +140,7 @@ impl Evaluator {
                 external_url: &self.external_url,
                 now_ms: at_ms,
                 answers: &answers,
+                forecast,
             };
             match template.expand(&scope) {
                 Expansion::Text(text) => return text,
@@ -166,13 +173,18 @@ impl Evaluator {
             }
             out
         };
-        let results = match self.results(&rule.source, sight, (ts_ms, at_ms)).await {
+        let results = match &rule.source {
+            Source::Forecast(source) => foresee::evaluate(self, source, sight, (ts_ms, at_ms)).await,
+            source => self.results(source, sight, (ts_ms, at_ms)).await.map(|r| (r, Foresight::default())),
+        };
+        let (results, foresight) = match results {
             Ok(results) => results,
             Err(e) => return failed(e),
         };
         let mut candidates = BTreeMap::new();
         for sample in results.into_iter().map(as_number) {
-            let candidate = self.candidate(rule, alerting, sample, at_ms).await;
+            let words = foresight.words.get(&sample.0);
+            let candidate = self.candidate(rule, alerting, sample, words, at_ms).await;
             let labels = candidate.labels.clone();
             if candidates.insert(candidate.fingerprint, candidate).is_some() {
                 return failed(format!(
@@ -182,12 +194,26 @@ impl Evaluator {
         }
         let missing = if is_native(rule, alerting) && sight.holds(ts_ms) {
             Reading::Blind
-        } else if !alerting.levels.is_empty() && matches!(rule.source, Source::Promql { .. }) {
+        } else if !alerting.levels.is_empty() && !matches!(rule.source, Source::Sql(_)) {
             Reading::NoData
         } else {
             Reading::Absent
         };
-        let mut out = decide(alerting, candidates, before, missing, ts_ms);
+        let held: BTreeMap<_, _> = before
+            .iter()
+            .filter(|(fingerprint, alert)| {
+                !candidates.contains_key(fingerprint) && foresight.held.contains(&alert.result_labels)
+            })
+            .map(|(fingerprint, alert)| (*fingerprint, alert.clone()))
+            .collect();
+        let seen: BTreeMap<_, _> =
+            before.iter().filter(|(f, _)| !held.contains_key(f)).map(|(f, a)| (*f, a.clone())).collect();
+        let mut out = decide(alerting, candidates, &seen, missing, ts_ms);
+        let mut kept = Evaluated { active: held, ..Evaluated::default() };
+        blind(&mut kept, ts_ms);
+        out.active.append(&mut kept.active);
+        out.happenings.append(&mut kept.happenings);
+        self.keep_forecasts(&foresight, before, &out);
         if limit > 0 && out.active.len() > limit {
             let count = out.active.len();
             let mut cleared = Evaluated {
@@ -203,11 +229,31 @@ impl Evaluator {
         out
     }
 
-    async fn candidate(&self, rule: &Rule, alerting: &Alerting, sample: Sample, at_ms: i64) -> Candidate {
+    /// Forecasts of living alerts are kept for their evidence, those of ended ones forgotten.
+    fn keep_forecasts(&self, foresight: &Foresight, before: &BTreeMap<Fingerprint, Active>, out: &Evaluated) {
+        if foresight.reports.is_empty() {
+            return;
+        }
+        before.keys().filter(|f| !out.active.contains_key(f)).for_each(|f| self.forecasts.forget(*f));
+        for (fingerprint, alert) in &out.active {
+            if let Some(report) = foresight.reports.get(&alert.result_labels) {
+                self.forecasts.note(*fingerprint, report.clone());
+            }
+        }
+    }
+
+    async fn candidate(
+        &self,
+        rule: &Rule,
+        alerting: &Alerting,
+        sample: Sample,
+        forecast: Option<&Words>,
+        at_ms: i64,
+    ) -> Candidate {
         let mut labels = sample.0.to_builder();
         labels.remove(METRIC_NAME);
         for (name, template) in &rule.labels {
-            labels.set(name, &self.expand(template, &sample, at_ms).await);
+            labels.set(name, &self.expand(template, &sample, forecast, at_ms).await);
         }
         labels.set(ALERT_NAME, &rule.name);
         if !alerting.levels.is_empty() {
@@ -215,7 +261,7 @@ impl Evaluator {
         }
         let mut annotations = BTreeMap::new();
         for (name, template) in &alerting.annotations {
-            annotations.insert(name.clone(), self.expand(template, &sample, at_ms).await);
+            annotations.insert(name.clone(), self.expand(template, &sample, forecast, at_ms).await);
         }
         let labels = labels.build();
         Candidate {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use diagnosis::blocking;
-use diagnosis::evidence::{Evidence, LogLine, ObjectChange, SeriesEvidence, SeriesPoints, Window};
+use diagnosis::evidence::{Evidence, ForecastEvidence, LogLine, ObjectChange, SeriesEvidence, SeriesPoints, Window};
 use diagnosis::session::Session;
 use diagnosis::statement::{PlanSeen, StatementChange, StatementCost, rank};
 use diagnosis::verdict::Trees;
@@ -14,6 +14,7 @@ use query::promql::AnswerValue;
 use serde_json::{Value, json};
 
 use crate::active::{ALERT_NAME, Active};
+use crate::forecast::kept::Forecasts;
 use crate::rows::{Row, moment, quoted, rows};
 
 /// The bundle is complete within this time or goes without what is missing, milliseconds.
@@ -62,6 +63,8 @@ pub struct Collector {
     pub tenant: String,
     /// What judges.
     pub trees: std::sync::Arc<Trees>,
+    /// Forecasts behind alerts.
+    pub forecasts: Forecasts,
 }
 
 impl Collector {
@@ -89,6 +92,8 @@ impl Collector {
         evidence.sessions = keep(sessions, errors);
         evidence.logs = keep(logs, errors);
         evidence.changes = keep(changes, errors);
+        let forecast = self.forecasts.of_alert(alert.fingerprint);
+        evidence.forecast = forecast.map(|report| ForecastEvidence { series: vec![report] });
         evidence.blocking = blocking::trees(&evidence.sessions);
         evidence.findings = self.trees.judge(alert.labels.get(ALERT_NAME).unwrap_or(""), &evidence);
         evidence

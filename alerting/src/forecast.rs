@@ -3,7 +3,11 @@
 //! Two looks: the whole past at a coarse step, and the latest of it at a fine one. The fine look counts where the coarse one has
 //! too few points or was wrong about what came last: a disk that lay still for two weeks and fills since ten minutes.
 
+pub mod evaluate;
+pub mod kept;
+pub mod rule;
 pub mod span;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -91,6 +95,15 @@ pub struct Foreseen {
     pub result: Result<SeriesReport, Refused>,
 }
 
+/// An answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Asked {
+    /// Every series that has a value now.
+    pub series: Vec<Foreseen>,
+    /// Where in the query the selectors begin that found nothing.
+    pub unmatched: Vec<usize>,
+}
+
 type Samples = BTreeMap<Labels, Vec<(i64, f64)>>;
 
 impl Ask {
@@ -110,14 +123,14 @@ impl Ask {
 }
 
 /// Foresees every series of the query's answer as of `at_ms`.
-pub async fn ask(querier: &Querier, tenant: &str, ask: &Ask, at_ms: i64) -> Result<Vec<Foreseen>, AskError> {
+pub async fn ask(querier: &Querier, tenant: &str, ask: &Ask, at_ms: i64) -> Result<Asked, AskError> {
     let (history_ms, step_ms) = ask.spans().map_err(AskError::Spans)?;
-    let mut coarse = samples(querier, tenant, &ask.query, at_ms - history_ms, at_ms, step_ms).await?;
+    let (mut coarse, unmatched) = samples(querier, tenant, &ask.query, at_ms - history_ms, at_ms, step_ms).await?;
     // a series that has no value now is gone, as it is for every other rule
     coarse.retain(|_, samples| samples.last().is_some_and(|(ts_ms, _)| *ts_ms == at_ms));
     let fine_ms = ask.fine_step_ms(step_ms);
     let fine = match fine_ms {
-        Some(fine_ms) => samples(querier, tenant, &ask.query, at_ms - fine_ms * FINE_STEPS, at_ms, fine_ms).await?,
+        Some(fine_ms) => samples(querier, tenant, &ask.query, at_ms - fine_ms * FINE_STEPS, at_ms, fine_ms).await?.0,
         None => Samples::new(),
     };
     if coarse.len() > ask.series_max {
@@ -137,7 +150,7 @@ pub async fn ask(querier: &Querier, tenant: &str, ask: &Ask, at_ms: i64) -> Resu
         found
     });
     match tokio::time::timeout(Duration::from_millis(WORK_MS_MAX), work).await {
-        Ok(Ok(found)) => Ok(found),
+        Ok(Ok(series)) => Ok(Asked { series, unmatched }),
         Ok(Err(_)) | Err(_) => {
             stop.store(true, Ordering::Relaxed);
             Err(AskError::TooSlow { series })
@@ -152,11 +165,14 @@ async fn samples(
     from_ms: i64,
     to_ms: i64,
     step_ms: i64,
-) -> Result<Samples, AskError> {
+) -> Result<(Samples, Vec<usize>), AskError> {
     // the last step is now: what came last counts most
     let from_ms = to_ms - (to_ms - from_ms) / step_ms * step_ms;
-    match querier.range(tenant, query, from_ms, to_ms, step_ms).await?.value {
-        AnswerValue::Matrix(series) => Ok(series.into_iter().map(|s| (s.labels, s.floats)).collect()),
+    let answer = querier.range(tenant, query, from_ms, to_ms, step_ms).await?;
+    match answer.value {
+        AnswerValue::Matrix(series) => {
+            Ok((series.into_iter().map(|s| (s.labels, s.floats)).collect(), answer.unmatched))
+        }
         other => Err(AskError::NoSeries(other.api_type())),
     }
 }

@@ -125,6 +125,7 @@ fn query_text(rule: &Rule) -> String {
     match &rule.source {
         Source::Promql { expr, .. } => expr.to_string(),
         Source::Sql(text) => text.clone(),
+        Source::Forecast(source) => source.expr.to_string(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use query::promql::ast::Expr;
 
+use crate::forecast::rule::ForecastSource;
 use crate::level::Level;
 use crate::template::Template;
 
@@ -18,6 +19,8 @@ pub enum Source {
     /// SQL: every row of the answer; the column `value` is the value, every other column a label. `$now` stands for the
     /// evaluation's time.
     Sql(String),
+    /// What PromQL will answer: seconds until a limit is reached.
+    Forecast(Box<ForecastSource>),
 }
 
 impl Source {
@@ -25,6 +28,7 @@ impl Source {
     pub fn text(&self) -> &str {
         match self {
             Source::Promql { text, .. } | Source::Sql(text) => text,
+            Source::Forecast(source) => &source.ask.query,
         }
     }
 }

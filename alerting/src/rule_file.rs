@@ -9,7 +9,8 @@ use query::promql::number::parse_duration_ms;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
-use crate::level::Level;
+use crate::forecast::rule::{self as forecast_rule, RawForecast};
+use crate::level::{Level, SEVERITY_LABEL};
 use crate::rule::{Alerting, Kind, LevelRule, Rule, RuleGroup, Side, Source};
 use crate::template::Template;
 
@@ -63,6 +64,7 @@ struct RawRule {
     alert: Option<Spanned<String>>,
     expr: Option<Spanned<String>>,
     sql: Option<Spanned<String>>,
+    forecast: Option<Spanned<RawForecast>>,
     #[serde(rename = "for")]
     for_: Option<Spanned<String>>,
     keep_firing_for: Option<Spanned<String>>,
@@ -79,6 +81,7 @@ struct RawRule {
 struct RawLevel {
     above: Option<f64>,
     below: Option<f64>,
+    within: Option<Spanned<String>>,
     recover: Option<f64>,
     #[serde(rename = "for")]
     for_: Option<Spanned<String>>,
@@ -168,6 +171,12 @@ fn check_group(raw: RawGroup, name: &str, file: &str, interval_ms: i64) -> Resul
         return Err(faults);
     }
     let interval_ms = if own_interval_ms == 0 { interval_ms } else { own_interval_ms };
+    for rule in &mut rules {
+        if let Source::Forecast(forecast) = &mut rule.source {
+            // data come about as often as rules look at them
+            forecast.ask.finest_ms = interval_ms.clamp(1_000, 60_000);
+        }
+    }
     let limit = usize::try_from(raw.limit).unwrap_or(0);
     Ok(RuleGroup { name: name.into(), file: file.into(), interval_ms, query_offset_ms, limit, rules })
 }
@@ -189,13 +198,21 @@ fn check_rule(raw: RawRule, group_labels: &Texts) -> Result<Rule, Fault> {
         (None, Some(name)) => name.clone(),
     };
     let is_alert = raw.alert.is_some();
-    let source = match (raw.expr, raw.sql) {
-        (Some(text), None) if !text.value.trim().is_empty() => match query::promql::parse(&text.value) {
+    let source = match (raw.expr, raw.sql, raw.forecast) {
+        (Some(text), None, None) if !text.value.trim().is_empty() => match query::promql::parse(&text.value) {
             Ok(expr) => Source::Promql { expr: Box::new(expr), text: text.value },
             Err(e) => return fault(&text, format!("field expr: could not parse expression: {e}")),
         },
-        (None, Some(text)) if !text.value.trim().is_empty() => Source::Sql(text.value),
-        (Some(_), Some(sql)) => return fault(&sql, "only one of expr and sql may be set"),
+        (None, Some(text), None) if !text.value.trim().is_empty() => Source::Sql(text.value),
+        (None, None, Some(forecast)) if is_alert => {
+            let checked = forecast.value.check().map_err(|(line, message)| Fault { line, message })?;
+            Source::Forecast(Box::new(checked))
+        }
+        (None, None, Some(_)) => return fault(&name, "field forecast is not allowed in a recording rule"),
+        (_, Some(sql), _) if !sql.value.trim().is_empty() => {
+            return fault(&sql, "only one of expr, sql and forecast may be set");
+        }
+        (_, _, Some(forecast)) => return fault(&forecast, "only one of expr, sql and forecast may be set"),
         _ => return fault(&name, "field expr must be set"),
     };
     let mut labels: BTreeMap<&String, &Option<Spanned<String>>> = group_labels.iter().collect();
@@ -224,8 +241,21 @@ fn check_rule(raw: RawRule, group_labels: &Texts) -> Result<Rule, Fault> {
     }
     let for_ms = raw.for_.as_ref().map_or(Ok(0), |d| duration(d, "for"))?;
     let keep_firing_for_ms = raw.keep_firing_for.as_ref().map_or(Ok(0), |d| duration(d, "keep_firing_for"))?;
-    let levels = levels(raw.levels, for_ms, &name)?;
-    let annotations = templates(raw.annotations.iter(), "annotations", true)?;
+    let mut levels = levels(raw.levels, for_ms, &source, &name)?;
+    let mut annotations = templates(raw.annotations.iter(), "annotations", true)?;
+    if let Source::Forecast(forecast) = &source {
+        if levels.is_empty() {
+            let severity = labels.iter().find(|(name, _)| name == SEVERITY_LABEL).map(|(_, t)| t.source());
+            levels.push(forecast.only_level(Level::from_severity(severity), for_ms));
+        }
+        if annotations.is_empty() {
+            for (annotation, text) in forecast_rule::ANNOTATIONS {
+                let parsed =
+                    Template::parse(text).or_else(|e| fault(&name, format!("annotation {annotation}: {e}")))?;
+                annotations.push((annotation.into(), parsed));
+            }
+        }
+    }
     let alerting = Alerting { for_ms, keep_firing_for_ms, levels, annotations };
     Ok(Rule { name: name.value, source, labels, kind: Kind::Alerting(alerting) })
 }
@@ -233,6 +263,7 @@ fn check_rule(raw: RawRule, group_labels: &Texts) -> Result<Rule, Fault> {
 fn levels(
     raw: BTreeMap<String, Spanned<RawLevel>>,
     rule_for_ms: i64,
+    source: &Source,
     rule: &Spanned<String>,
 ) -> Result<Vec<LevelRule>, Fault> {
     let mut levels = Vec::new();
@@ -241,6 +272,27 @@ fn levels(
         let Some(level) = Level::from_name(&name) else {
             return fault(at, format!("field levels: {name:?} is not a level; allowed are notice, warning, critical"));
         };
+        if let Source::Forecast(forecast) = source {
+            let Some(text) = raw.within.as_ref().filter(|_| raw.above.or(raw.below).or(raw.recover).is_none()) else {
+                return fault(
+                    at,
+                    format!("level {name}: a level of a forecast has within, and not above, below or recover"),
+                );
+            };
+            let within_ms = duration(text, "within")?;
+            if within_ms == 0 || within_ms > forecast.horizon_ms {
+                return fault(text, format!("level {name}: within must be longer than 0 and at most the horizon"));
+            }
+            let for_ms = raw.for_.as_ref().map_or(Ok(rule_for_ms), |d| duration(d, "for"))?;
+            levels.push(forecast_rule::level_rule(level, within_ms, for_ms));
+            continue;
+        }
+        if let Some(text) = &raw.within {
+            return fault(
+                text,
+                format!("level {name}: within is for levels of a forecast; here above or below is allowed"),
+            );
+        }
         let (side, threshold) = match (raw.above, raw.below) {
             (Some(t), None) => (Side::Above, t),
             (None, Some(t)) => (Side::Below, t),

@@ -85,7 +85,8 @@ impl Sight {
         let mut selectors = Vec::new();
         let watch = match source {
             Source::Promql { expr, .. } => watch(expr, &mut selectors),
-            _ => Watch::All(Vec::new()),
+            Source::Forecast(source) => watch(&source.expr, &mut selectors),
+            Source::Sql(_) => Watch::All(Vec::new()),
         };
         Sight { watch, selectors, loaded_ms: now_ms, blind: None }
     }

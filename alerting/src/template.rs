@@ -15,18 +15,19 @@ use gotmpl::{TemplateError, Value};
 use parking_lot::Mutex;
 use proto::Labels;
 
+use crate::forecast::words::Words;
+
 mod format;
 mod functions;
 
 pub use format::{humanize, humanize_duration};
 
 /// Declared before every template; what it adds to the first line's columns is taken off error positions.
-const PRELUDE: &str =
-    "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}";
+const PRELUDE: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}{{$forecast := .Forecast}}";
 /// Stands at the end of every text: if it is not the last node, the parser stopped at a stray `end` or `else`.
 const POSTLUDE: &str = "{{\"\"}}";
 /// Variables a template may use without declaring them.
-const VARIABLES: [&str; 5] = ["$", "$labels", "$externalLabels", "$externalURL", "$value"];
+const VARIABLES: [&str; 6] = ["$", "$labels", "$externalLabels", "$externalURL", "$value", "$forecast"];
 /// Most different `query` calls of one expansion.
 pub const QUERIES_MAX: usize = 16;
 /// Most `range` iterations of one expansion.
@@ -77,6 +78,8 @@ pub struct Scope<'a> {
     pub now_ms: i64,
     /// What was answered so far.
     pub answers: &'a QueryAnswers,
+    /// `$forecast` of forecast rules.
+    pub forecast: Option<&'a Words>,
 }
 
 /// What came of expanding a template.
@@ -174,6 +177,7 @@ fn data(scope: &Scope<'_>) -> Value {
         ("ExternalLabels", functions::labels_value(scope.external_labels)),
         ("ExternalURL", Value::String(scope.external_url.into())),
         ("Value", Value::Float(scope.value)),
+        ("Forecast", scope.forecast.map_or(Value::Nil, functions::words_value)),
     ];
     Value::Map(Arc::new(entries.into_iter().map(|(k, v)| (Arc::from(k), v)).collect()))
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::blocking::BlockNode;
+use crate::forecast::SeriesReport;
 use crate::session::Session;
 use crate::statement::StatementChange;
 use crate::verdict::Finding;
@@ -30,10 +31,20 @@ pub struct Evidence {
     pub logs: Vec<LogLine>,
     /// What changed: objects, settings.
     pub changes: Vec<ObjectChange>,
+    /// Of alerts of forecast rules: the forecast they rest on.
+    pub forecast: Option<ForecastEvidence>,
     /// Verdicts, most fitting first.
     pub findings: Vec<Finding>,
     /// What could not be had, and why.
     pub errors: Vec<String>,
+}
+
+/// A forecast, in the form `/api/v1/forecast` gives it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ForecastEvidence {
+    /// The alert's series.
+    pub series: Vec<SeriesReport>,
 }
 
 /// A span of time, milliseconds.

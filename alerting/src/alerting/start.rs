@@ -16,6 +16,7 @@ use crate::builtin;
 use crate::config::Settings;
 use crate::dispatch::Dispatcher;
 use crate::evidence::Collector;
+use crate::forecast::kept::Forecasts;
 use crate::group::{Group, rule_gone};
 use crate::history::{self, Remembered};
 use crate::ledger::rule_group;
@@ -53,7 +54,12 @@ impl Alerting {
             Ok(remembered) => orphans = restore(&mut groups, remembered, now_ms),
             Err(e) => tracing::error!(error = e, "alerts of earlier lives can't be read; they begin anew"),
         }
-        let evidence = Collector { querier: querier.clone(), tenant: tenant.into(), trees: Arc::new(Trees::builtin()) };
+        let evidence = Collector {
+            querier: querier.clone(),
+            tenant: tenant.into(),
+            trees: Arc::new(Trees::builtin()),
+            forecasts: Forecasts::default(),
+        };
         let alerting = Alerting(Arc::new(Inner {
             settings: Mutex::new(Arc::new(settings)),
             store,

@@ -31,6 +31,7 @@ impl Alerting {
             tenant: self.0.tenant.clone(),
             external_labels: settings.external_labels.clone(),
             external_url: settings.external_url.clone(),
+            forecasts: self.0.evidence.forecasts.clone(),
         }
     }
 
@@ -44,6 +45,7 @@ impl Alerting {
             .map(|(rule, happening)| {
                 let expr = match &group.group.rules[rule].source {
                     Source::Promql { expr, .. } => Some(watched(expr)),
+                    Source::Forecast(source) => Some(source.expr.to_string()),
                     Source::Sql(_) => None,
                 };
                 (happening, expr)

@@ -4,6 +4,12 @@ use super::*;
 
 const HEAD: &str = "groups:\n- name: g\n  rules:\n";
 
+const FORECAST: &str = "horizon: 4d, crosses: {above: 90}";
+
+fn forecast(rest: &str) -> String {
+    format!("{HEAD}  - alert: A\n    forecast: {{expr: used, {rest}}}\n")
+}
+
 fn message(text: &str) -> String {
     parse("r.yml", text, 60_000).err().map(|e| e.to_string()).unwrap_or_default()
 }
@@ -74,6 +80,39 @@ fn what_is_accepted_and_what_is_refused_and_where() {
             ),
             "must lie beyond level warning",
         ),
+        (&forecast("horizon: 4d, crosses: {above: 90}, confidence: 0.9, history: 14d, step: 30m, series_max: 9"), ""),
+        (&format!("{}    levels: {{warning: {{within: 2d}}, critical: {{within: 4h}}}}\n", forecast(FORECAST)), ""),
+        (
+            &forecast("horizon: 0s, crosses: {above: 90}"),
+            "r.yml:5: group \"g\", rule 1 \"A\": field forecast.horizon: ",
+        ),
+        (&forecast("horizon: 4d, crosses: {}"), "field forecast.crosses: exactly one of above and below must be set"),
+        (&forecast("horizon: 4d, crosses: {above: 1}, confidence: 1"), "field forecast.confidence: allowed is 0.5 to"),
+        (&forecast("horizon: 4d, crosses: {above: 1}, step: 1s"), "field forecast.step: the past looked at has"),
+        (&forecast("horizon: 4d, crosses: {above: 1}, history: x"), "field forecast.history: "),
+        (&forecast("horizon: 4d, crosses: {above: 1}, sure: 1"), "unknown field `sure`"),
+        (&forecast("horizon: 4d"), "missing field `crosses`"),
+        (&format!("{}    expr: up\n", forecast(FORECAST)), "only one of expr, sql and forecast may be set"),
+        (
+            &format!("{}    levels: {{warning: {{above: 2}}}}\n", forecast(FORECAST)),
+            "level warning: a level of a forecast has within",
+        ),
+        (
+            &format!("{}    levels: {{warning: {{within: 9d}}}}\n", forecast(FORECAST)),
+            "within must be longer than 0 and at most the horizon",
+        ),
+        (
+            &format!("{}    levels: {{warning: {{within: 1h}}, critical: {{within: 2h}}}}\n", forecast(FORECAST)),
+            "must lie beyond level warning",
+        ),
+        (
+            &format!("{HEAD}  - alert: A\n    expr: x\n    levels: {{warning: {{within: 2d}}}}\n"),
+            "within is for levels of a forecast",
+        ),
+        (
+            &format!("{HEAD}  - record: a\n    forecast: {{expr: x, {FORECAST}}}\n"),
+            "field forecast is not allowed in a recording rule",
+        ),
     ] {
         let found = message(text);
         assert_eq!(found.is_empty(), expected.is_empty(), "{text}\n{found}");
@@ -107,4 +146,22 @@ fn one_bad_file_and_nothing_is_loaded() {
     assert!(error.file.ends_with("d.yml"), "{error}");
     let missing = load(&["none.yml".to_string()], folder.path(), 1000).expect_err("a missing file");
     assert!(missing.message.contains("can't be read"), "{missing}");
+}
+
+#[test]
+fn a_forecast_without_levels_and_texts_has_both() {
+    let text = format!("{}    labels: {{severity: critical}}\n    for: 2m\n", forecast(FORECAST));
+    let groups = parse("r.yml", &text, 30_000).expect("a good file");
+    let rule = &groups[0].rules[0];
+    let alerting = rule.alerting().expect("an alert");
+    let level = alerting.levels[0];
+    assert_eq!(
+        (level.level, level.threshold, level.recover, level.for_ms),
+        (Level::Critical, 345_600.0, 432_000.0, 120_000)
+    );
+    assert!(level.holds(345_000.0) && !level.holds(345_600.0) && level.stays(430_000.0) && !level.stays(f64::INFINITY));
+    let names: Vec<&str> = alerting.annotations.iter().map(|(n, _)| n.as_str()).collect();
+    assert_eq!(names, ["summary", "summary_zh", "description", "description_zh"]);
+    let Source::Forecast(source) = &rule.source else { panic!("a forecast") };
+    assert_eq!((source.ask.horizon_ms, source.ask.finest_ms, source.refresh_ms()), (432_000_000, 30_000, 600_000));
 }

@@ -12,6 +12,8 @@ use regex::Regex;
 use super::format::{
     go_duration, humanize, humanize_1024, humanize_duration, humanize_percentage, humanize_timestamp, show,
 };
+use crate::forecast::words::{Word, Words};
+
 use super::{FIELD, QUERIES_MAX, SHOW, Scope};
 
 type Function = fn(&[Value]) -> Result<Value>;
@@ -142,6 +144,15 @@ pub(super) fn bind(functions: &mut FuncMap, scope: &Scope<'_>, needs: Arc<Mutex<
 /// A label set as templates see it.
 pub(super) fn labels_value(labels: &Labels) -> Value {
     Value::Map(Arc::new(labels.iter().map(|(n, v)| (Arc::from(n), text(v))).collect()))
+}
+
+/// A forecast as templates see it.
+pub(super) fn words_value(words: &Words) -> Value {
+    let value = |word: &Word| match word {
+        Word::Text(said) => text(said.as_str()),
+        Word::Number(number) => Value::Float(*number),
+    };
+    Value::Map(Arc::new(words.iter().map(|(name, word)| (Arc::from(*name), value(word))).collect()))
 }
 
 fn sample_value(labels: &Labels, value: f64) -> Value {

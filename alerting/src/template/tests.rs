@@ -27,6 +27,7 @@ fn expand(text: &str, value: f64) -> Expansion {
         external_url: "http://watch.example.org:7400/base",
         now_ms: 1_435_065_584_128,
         answers: &answers(),
+        forecast: None,
     };
     match Template::parse(text) {
         Ok(template) => template.expand(&scope),

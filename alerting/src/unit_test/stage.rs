@@ -13,6 +13,7 @@ use super::compare;
 use super::file::{TestFile, TestGroup};
 use super::input::InputSeries;
 use crate::evaluate::Evaluator;
+use crate::forecast::kept::Forecasts;
 use crate::group::{Group, Health};
 use crate::rule::RuleGroup;
 
@@ -56,6 +57,7 @@ impl Stage {
             tenant: TENANT.into(),
             external_labels: test.external_labels.clone(),
             external_url: test.external_url.clone(),
+            forecasts: Forecasts::default(),
         };
         Ok(Stage { store, memory, evaluator, _folder: folder })
     }

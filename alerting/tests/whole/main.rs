@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod evidence;
+mod forecast;
 mod mail;
 mod outbox_kill;
 mod promtool;

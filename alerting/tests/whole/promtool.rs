@@ -119,8 +119,15 @@ fn templates_print_what_promtool_prints() {
         let answers =
             QueryAnswers::from([("m{case='0'}".into(), Ok(vec![queried])), ("nosuch".into(), Ok(Vec::new()))]);
         let none = Labels::empty();
-        let scope =
-            Scope { labels: &labels, value, external_labels: &none, external_url: "", now_ms: 0, answers: &answers };
+        let scope = Scope {
+            labels: &labels,
+            value,
+            external_labels: &none,
+            external_url: "",
+            now_ms: 0,
+            answers: &answers,
+            forecast: None,
+        };
         let Expansion::Text(ours) = Template::parse(template).unwrap().expand(&scope) else {
             panic!("{template} failed: {:?}", Template::parse(template).unwrap().expand(&scope))
         };

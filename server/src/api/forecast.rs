@@ -48,7 +48,7 @@ pub async fn forecast(State(api): State<Api>, form: Form) -> ApiResult {
     let _turn = api.turn().await?;
     let found = ask(&api.querier, &api.tenant, &asked, at_ms).await.map_err(of_ask)?;
     let (mut series, mut refused) = (Vec::new(), Vec::new());
-    for one in found {
+    for one in found.series {
         match one.result {
             Ok(report) => series.push(report),
             Err(why) => refused.push(json!({ "labels": one.labels, "reason": why.to_string() })),
