@@ -54,7 +54,7 @@ async fn a_limit_is_told_before_it_is_reached_and_taken_back_after_a_cleanup() {
         .await;
     let drawn = &evidence.forecast.unwrap().series[0];
     assert_eq!((drawn.labels["instance"].as_str(), drawn.threshold), (Some("a"), Some(90.0)));
-    assert!(drawn.reaches_at_ms.is_some() && drawn.forecast.len() > 50 && drawn.history.len() > 20);
+    assert!(drawn.reaches_at_ms.is_some() && drawn.forecast.len() > 30 && drawn.history.len() >= 12);
     assert!(drawn.mase.unwrap() < drawn.mase_baseline.unwrap());
 
     // cleaned up, and it fills more slowly: no warning for more than the two and a half minutes that would keep it
