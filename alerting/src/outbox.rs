@@ -101,9 +101,17 @@ impl Lane {
     /// first.
     fn next(&self) -> Option<(i64, &Waiting)> {
         let mut groups = BTreeSet::new();
-        let firsts = self.queue.iter().filter(|w| groups.insert(w.parcel.message.group_key.as_str()));
-        let next = firsts.min_by_key(|w| w.not_before_ms.max(self.quiet_until_ms))?;
-        Some((next.not_before_ms.max(self.quiet_until_ms), next))
+        let mut next: Option<&Waiting> = None;
+        for waiting in &self.queue {
+            let is_first = groups.insert(waiting.parcel.message.group_key.as_str());
+            if is_first && next.is_none_or(|n| waiting.not_before_ms < n.not_before_ms) {
+                next = Some(waiting);
+                if waiting.not_before_ms == i64::MIN {
+                    break; // never tried: nothing is due sooner
+                }
+            }
+        }
+        next.map(|waiting| (waiting.not_before_ms.max(self.quiet_until_ms), waiting))
     }
 }
 

@@ -171,6 +171,27 @@ async fn mail_arrives_by_every_road() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_to_a_server_nobody_vouches_for_or_with_a_wrong_password() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("password"), "another word\n").unwrap();
+    if !certificate(folder.path()) {
+        println!("skipped: openssl can't make a certificate");
+        return;
+    }
+    for mode in ["starttls", "tls"] {
+        let peer = Peer::start(&python, mode, folder.path());
+        let receipt = tell(&channel(folder.path(), peer.port, &format!("tls: {mode}")), "1").await;
+        assert_ne!(receipt.outcome, Outcome::Taken, "{mode}: {receipt:?}");
+        assert!(receipt.detail.contains("certificate"), "{mode}: {receipt:?}");
+        let login = format!("tls: {mode}, username: watch, password_file: password, ca_file: cert.pem");
+        let receipt = tell(&channel(folder.path(), peer.port, &login), "1").await;
+        assert_eq!(receipt.outcome, Outcome::Refused, "{mode}: {receipt:?}");
+        assert!(!receipt.detail.contains("another word"), "{receipt:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_told_apart() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -15,3 +15,4 @@ mod rule_tests;
 mod rules;
 mod sms;
 mod stage;
+mod webhook_shape;

@@ -33,7 +33,8 @@ class Handler:
 
 
 def login(server, session, envelope, mechanism, data):
-    return AuthResult(success=data.login == b"watch" and data.password == b"secret word")
+    # handled=False: the server says 535 itself
+    return AuthResult(success=data.login == b"watch" and data.password == b"secret word", handled=False)
 
 
 async def main():
