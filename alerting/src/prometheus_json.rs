@@ -37,6 +37,11 @@ pub fn alert(alert: &Active) -> Value {
     out
 }
 
+/// Seconds as Go writes a float: whole ones without a point.
+fn seconds(ms: i64) -> Value {
+    if ms % 1000 == 0 { (ms / 1000).into() } else { (ms as f64 / 1000.0).into() }
+}
+
 fn time(ms: Option<i64>) -> String {
     ms.map_or_else(|| NO_TIME.into(), rfc3339)
 }
@@ -114,7 +119,7 @@ pub fn group(group: &Group, filter: &RulesFilter) -> Option<Value> {
         "name": group.group.name,
         "file": group.group.file,
         "rules": rules,
-        "interval": group.group.interval_ms as f64 / 1000.0,
+        "interval": seconds(group.group.interval_ms),
         "limit": group.group.limit,
         "evaluationTime": group.evaluation_s,
         "lastEvaluation": time(group.last_evaluation_ms),
@@ -148,8 +153,8 @@ fn rule(group: &Group, index: usize, exclude_alerts: bool) -> Value {
         put("name", rule.name.clone().into());
         put("query", query_text(rule).into());
         let for_ms = alerting.levels.iter().map(|l| l.for_ms).min().unwrap_or(alerting.for_ms);
-        put("duration", (for_ms as f64 / 1000.0).into());
-        put("keepFiringFor", (alerting.keep_firing_for_ms as f64 / 1000.0).into());
+        put("duration", seconds(for_ms));
+        put("keepFiringFor", seconds(alerting.keep_firing_for_ms));
         put("labels", labels.into());
         let texts = alerting.annotations.iter().map(|(n, t)| (n.clone(), t.source().into()));
         put("annotations", texts.collect::<Map<_, _>>().into());

@@ -43,10 +43,10 @@ async fn from_sample_to_webhook_and_back() {
 
     let rules = alerting.rules_json(&RulesFilter::default()).await;
     let group = &rules["groups"][0];
-    assert_eq!((&group["name"], &group["interval"]), (&"g".into(), &5.0.into()));
+    assert_eq!((&group["name"], &group["interval"]), (&"g".into(), &5.into()));
     let rule = &group["rules"][1];
     assert_eq!((&rule["state"], &rule["type"], &rule["health"]), (&"firing".into(), &"alerting".into(), &"ok".into()));
-    assert_eq!((&rule["query"], &rule["duration"]), (&"temperature > 30".into(), &10.0.into()));
+    assert_eq!((&rule["query"], &rule["duration"]), (&"temperature > 30".into(), &10.into()));
     assert_eq!(rule["alerts"][0]["value"], "3.15e+01");
     assert_eq!(alerting.alerts_json().await["alerts"].as_array().unwrap().len(), 2);
     let only = RulesFilter { kind: Some("record".into()), ..RulesFilter::default() };
