@@ -6,21 +6,52 @@ use crate::rule::RuleGroup;
 use crate::rule_file::{self, RuleFileError};
 
 /// Name and text of each built-in rule file.
-pub const FILES: [(&str, &str); 4] = [
-    ("builtin:databases.yaml", include_str!("../rules/databases.yaml")),
-    ("builtin:statements.yaml", include_str!("../rules/statements.yaml")),
+pub const FILES: [(&str, &str); 9] = [
     ("builtin:hosts.yaml", include_str!("../rules/hosts.yaml")),
+    ("builtin:databases.yaml", include_str!("../rules/databases.yaml")),
+    ("builtin:postgresql.yaml", include_str!("../rules/postgresql.yaml")),
+    ("builtin:mysql.yaml", include_str!("../rules/mysql.yaml")),
+    ("builtin:replication.yaml", include_str!("../rules/replication.yaml")),
+    ("builtin:statements.yaml", include_str!("../rules/statements.yaml")),
     ("builtin:forecasts.yaml", include_str!("../rules/forecasts.yaml")),
+    ("builtin:collector.yaml", include_str!("../rules/collector.yaml")),
+    ("builtin:tidewatch.yaml", include_str!("../rules/tidewatch.yaml")),
 ];
 
-/// Source, target, labels that must be equal: one fault, one message.
-const INHIBITS: [(&str, &str, &[&str]); 5] = [
+/// One fault, one message: what makes the alerts after it needless, where these labels are equal.
+const INHIBITS: [(&str, &str, &[&str]); 15] = [
+    // a server that is away explains all that is said of it
     (r#"alertname=~"PostgresDown|MysqlDown""#, r#"alertname!~"PostgresDown|MysqlDown""#, &["instance"]),
     (
-        r#"alertname="LockPileup""#,
-        r#"alertname=~"StatementRegression|LongTransaction|IdleInTransaction|Deadlocks|ConnectionsNearMax""#,
+        r#"alertname=~"LockPileup|MetadataLockPileup""#,
+        r#"alertname=~"StatementRegression|NewCostlyStatement|LongTransaction|IdleInTransaction|Deadlocks|ConnectionsNearMax|MysqlThreadsRunning|VacuumHeldBack|InnodbHistoryLong""#,
         &["instance"],
     ),
+    // old snapshots: who holds it, then what it held back, then what that grew
+    (r#"alertname="IdleInTransaction""#, r#"alertname="LongTransaction""#, &["instance"]),
+    (
+        r#"alertname=~"IdleInTransaction|LongTransaction|PreparedTransactionForgotten""#,
+        r#"alertname=~"VacuumHeldBack|InnodbHistoryLong|AutovacuumBehind""#,
+        &["instance"],
+    ),
+    (r#"alertname="VacuumHeldBack""#, r#"alertname="AutovacuumBehind""#, &["instance"]),
+    (
+        r#"alertname="AutovacuumBehind""#,
+        r#"alertname="StatisticsOld""#,
+        &["instance", "datname", "schemaname", "relname"],
+    ),
+    (r#"alertname="StatementRegression""#, r#"alertname="NewCostlyStatement""#, &["instance", "fingerprint"]),
+    // a replica that stands still is behind, and keeps WAL on its primary
+    (r#"alertname=~"ReplicationBroken|ReplayPaused""#, r#"alertname="ReplicationLag""#, &["instance"]),
+    (
+        r#"alertname=~"ReplicationSlotInactive|ReplicationSlotLost""#,
+        r#"alertname="WalRetainedBySlot""#,
+        &["instance", "slot_name"],
+    ),
+    // a host short of memory reads back from disk what it evicted
+    (r#"alertname="OomKill""#, r#"alertname=~"MemoryShort|MemoryPressure|IoPressure""#, &["instance"]),
+    (r#"alertname=~"MemoryShort|MemoryPressure""#, r#"alertname=~"IoPressure|DiskSlow""#, &["instance"]),
+    (r#"alertname="IoPressure""#, r#"alertname="DiskSlow""#, &["instance"]),
     // what is there needs no forecast
     (DISK_FULL, r#"alertname="DiskFullForecast""#, &["instance", "mountpoint"]),
     (r#"alertname="ConnectionsNearMax""#, r#"alertname="ConnectionsFullForecast""#, &["instance"]),
@@ -59,7 +90,7 @@ mod tests {
     #[test]
     fn every_built_in_rule_loads_and_speaks_both_languages() {
         let groups = groups(15_000).expect("built-in rules load");
-        assert!(groups.iter().map(|g| g.rules.len()).sum::<usize>() >= 12);
+        assert!(groups.iter().map(|g| g.rules.len()).sum::<usize>() >= 70);
         for rule in groups.iter().flat_map(|g| &g.rules) {
             let Some(alerting) = rule.alerting() else { continue };
             for name in ["summary", "description", "runbook"] {

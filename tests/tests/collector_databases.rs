@@ -68,7 +68,9 @@ async fn postgresql_metrics() {
     let server = Postgres::start(&[]).await.unwrap();
     let client = server.connect("postgres").await.unwrap();
     client
-        .batch_execute("create table t (id int primary key); insert into t select generate_series(1, 100); analyze t")
+        .batch_execute(
+            "create table t (id int primary key, n serial); insert into t select generate_series(1, 100); analyze t",
+        )
         .await
         .unwrap();
     client.batch_execute("select pg_create_physical_replication_slot('s', true)").await.unwrap();

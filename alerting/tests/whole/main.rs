@@ -11,6 +11,7 @@ mod promtool;
 mod provider;
 mod road;
 mod robots;
+mod rule_pack;
 mod rule_tests;
 mod rules;
 mod sms;
