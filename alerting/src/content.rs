@@ -7,6 +7,7 @@ use chrono::{DateTime, FixedOffset};
 use diagnosis::verdict::Finding;
 
 use crate::deliver::Telling;
+use crate::forecast::words::chinese;
 use crate::level::Level;
 use crate::message::{AlertNote, Language, Message};
 use crate::template::humanize_duration;
@@ -220,7 +221,14 @@ pub fn facts(alert: &AlertNote, voice: Voice) -> Vec<Fact> {
     say(words.began, voice.moment(alert.starts_at_ms));
     if let Some(end) = alert.ends_at_ms {
         say(words.ended, voice.moment(end));
-        say(words.lasted, humanize_duration(((end - alert.starts_at_ms) / 1000) as f64));
+        let lasted_ms = end - alert.starts_at_ms;
+        say(
+            words.lasted,
+            match voice.language {
+                Language::English => humanize_duration((lasted_ms / 1000) as f64),
+                Language::Chinese => chinese(lasted_ms),
+            },
+        );
     }
     if let Some(reason) = &alert.end_reason {
         say(words.reason, reason_word(reason, voice.language).into());

@@ -235,7 +235,7 @@ mod tests {
                 English,
                 ["lasted: 1m 30s", "why it ended: the condition no", "resolved · critical", "evidence: pid 7"],
             ),
-            (false, Chinese, ["持续：1m 30s", "恢复原因：触发条件不再成立", "已恢复 · 严重", "证据：会话 7"]),
+            (false, Chinese, ["持续：1 分钟 30 秒", "恢复原因：触发条件不再成立", "已恢复 · 严重", "证据：会话 7"]),
         ] {
             let message = sample::message(firing);
             let telling = Telling { known: &known, ..sample::telling(&message) };

@@ -131,7 +131,7 @@ async fn send_one(aliyun: &Aliyun, call: &Call<'_>, number: &str) -> Answer {
     let mut url = aliyun.endpoint.clone();
     url.set_path("/");
     url.set_query(Some(&query));
-    let mut request = call.client.post(url).header("host", &host).header("x-acs-content-sha256", sha256_hex(b""));
+    let mut request = call.client.post(url).header("x-acs-content-sha256", sha256_hex(b""));
     for (name, value) in [("x-acs-action", ACTION), ("x-acs-version", VERSION), ("x-acs-date", &date)] {
         request = request.header(name, value);
     }

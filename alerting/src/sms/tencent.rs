@@ -117,7 +117,6 @@ async fn send_batch(tencent: &Tencent, call: &Call<'_>, numbers: &[String]) -> V
     let request = call
         .client
         .post(url)
-        .header("host", &host)
         .header("authorization", authorization)
         .header("content-type", CONTENT_TYPE)
         .header("x-tc-action", ACTION)
