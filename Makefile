@@ -34,7 +34,7 @@ web: setup-web ## build the pages into web/dist
 	cd web && npm ci --no-audit --no-fund --silent && npm run check && npm run build
 
 setup: setup-servers setup-web ## install what tests need, by apt
-	@tests/setup.sh browser peers
+	@tests/setup.sh browser peers kafka
 
 setup-servers:
 	@tests/setup.sh servers
@@ -44,7 +44,7 @@ setup-web:
 
 soak: setup web ## the long runs: kill loop, two minutes away, store seeds; results are kept in docs/soak.md
 	$(CARGO) build --workspace --bins
-	SOAK=1 $(CARGO) test --workspace --test pipeline_kill -- --nocapture
+	SOAK=1 $(CARGO) test --workspace --test pipeline_kill --test kafka -- --nocapture
 	TIDEWATCH_SEEDS=10000 $(CARGO) test --workspace --lib -- --nocapture store::
 
 bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in benches/README.md

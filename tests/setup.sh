@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what demo and tests need, by apt, and only what is missing. Words: servers browser node peers.
+# Installs what demo and tests need, by apt, and only what is missing. Words: servers browser node peers kafka.
 set -euo pipefail
 
 sudo=""
@@ -27,7 +27,10 @@ for word in "$@"; do
       need amtool prometheus-alertmanager
       need python3 python3
       python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || wanted+=(python3-venv) ;;
-    *) echo "setup.sh: unknown word '$word'; allowed: servers browser node peers" >&2; exit 2 ;;
+    kafka)
+      need java default-jre-headless
+      need mvn maven ;;
+    *) echo "setup.sh: unknown word '$word'; allowed: servers browser node peers kafka" >&2; exit 2 ;;
   esac
 done
 if [ "${#wanted[@]}" -gt 0 ]; then

@@ -3,8 +3,11 @@
 //! Every server runs in a private folder on a free loopback port, as the account its package made for it, and is gone
 //! when its value is dropped. Nothing here sleeps for a state: `wait::until` polls with a deadline.
 //!
-//! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` · `mariadb`.
+//! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` · `mariadb` · `kafka` · `load` (rows
+//! that are counted on both sides).
 
+pub mod kafka;
+pub mod load;
 pub mod mariadb;
 pub mod postgres;
 pub mod process;

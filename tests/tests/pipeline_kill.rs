@@ -21,19 +21,15 @@ use collector::{
     source::Desk,
     spool::{Spool, SpoolOptions},
 };
-use proto::{EventsBuilder, Labels, Table, samples::SamplesBuilder};
+use proto::Labels;
 use tests::{
+    load::{produce, stored},
     process::free_port,
     program::{Api, Program},
     wait,
 };
 use tokio_util::sync::CancellationToken;
 
-const INSTANCE: &str = "pipeline";
-const SERIES: usize = 50;
-const ROWS_PER_ROUND: u64 = 5;
-/// Time between two rounds of rows, milliseconds.
-const ROUND_MS: u64 = 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A server on fixed ports over one data directory, restarted as often as wanted.
@@ -105,68 +101,6 @@ fn road(folder: &Path, grpc: u16) -> Road {
     };
     tokio::spawn(sender.run());
     Road { outlet: Outlet::new(way.clone()), way, shutdown }
-}
-
-/// What was handed to the outlet.
-#[derive(Debug, Default, PartialEq)]
-struct Sent {
-    samples: u64,
-    samples_sum: f64,
-    calls: u64,
-    log_lines: u64,
-}
-
-/// Puts rows into the outlet until told to stop.
-async fn produce(outlet: Outlet, stop: Arc<AtomicBool>) -> Sent {
-    let series: Vec<Labels> = (0..SERIES)
-        .map(|i| Labels::from_pairs([("__name__", "pipeline_counter"), ("instance", INSTANCE), ("n", &i.to_string())]))
-        .collect();
-    let clock = Clock::system();
-    let mut sent = Sent::default();
-    let mut ticks = tokio::time::interval(Duration::from_millis(ROUND_MS));
-    let mut last_ms = 0;
-    while !stop.load(Ordering::Relaxed) {
-        ticks.tick().await;
-        let now_ms = clock.now_ms().max(last_ms + 1); // one sample a millisecond and series: none replaces another
-        last_ms = now_ms;
-        let mut samples = SamplesBuilder::default();
-        for labels in &series {
-            samples.push(labels, now_ms, sent.samples as f64);
-            sent.samples_sum += sent.samples as f64;
-            sent.samples += 1;
-        }
-        outlet.send_samples(samples);
-        let mut stats = EventsBuilder::new(Table::StatementStats);
-        let mut logs = EventsBuilder::new(Table::Logs);
-        for _ in 0..ROWS_PER_ROUND {
-            let fingerprint = format!("{:016x}", sent.calls);
-            stats.row(INSTANCE, now_ms, [("fingerprint", fingerprint.into()), ("calls", 1i64.into())]);
-            logs.row(INSTANCE, now_ms, [("body", format!("line {}", sent.log_lines).into())]);
-            sent.calls += 1;
-            sent.log_lines += 1;
-        }
-        outlet.send_events(stats.build());
-        outlet.send_events(logs.build());
-    }
-    sent
-}
-
-/// What the server answers about it.
-async fn stored(api: &Api) -> Result<Sent, String> {
-    let one = async |query: &str| -> Result<Vec<f64>, String> {
-        let rows = api.sql(query).await?;
-        Ok(rows[0].iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect())
-    };
-    let samples =
-        one("SELECT count(*), sum(value), count(DISTINCT value) FROM metrics WHERE metric = 'pipeline_counter'")
-            .await?;
-    let stats =
-        one("SELECT sum(calls), count(DISTINCT fingerprint) FROM statement_stats WHERE instance = 'pipeline'").await?;
-    let logs = one("SELECT count(*), count(DISTINCT body) FROM logs WHERE instance = 'pipeline'").await?;
-    if samples[0] != samples[2] || stats[0] != stats[1] || logs[0] != logs[1] {
-        return Err(format!("something is there twice: samples {samples:?}, statements {stats:?}, logs {logs:?}"));
-    }
-    Ok(Sent { samples: samples[0] as u64, samples_sum: samples[1], calls: stats[0] as u64, log_lines: logs[0] as u64 })
 }
 
 async fn drained(road: &Road) {
