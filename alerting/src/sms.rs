@@ -24,8 +24,12 @@ pub mod twilio;
 pub const NUMBERS_MAX: usize = 100;
 /// Most providers of one channel.
 pub const PROVIDERS_MAX: usize = 8;
+/// Longest time one request may be given: all numbers of a channel are asked for before the oldest signature ends,
+/// 15 minutes after it was made.
+pub const TIMEOUT_MS_MAX: u64 = 60_000;
 /// Requests to one provider at once.
 const AT_ONCE_MAX: usize = 8;
+const _: () = assert!((NUMBERS_MAX.div_ceil(AT_ONCE_MAX) as u64) * TIMEOUT_MS_MAX < 15 * 60_000);
 /// After so many unclear answers about a number it is handed to the next provider.
 const UNCLEAR_MAX: u32 = 2;
 /// Longest account of one attempt, characters.
@@ -185,12 +189,16 @@ impl Progress {
 pub async fn send(client: &reqwest::Client, sms: &Sms, telling: &Telling<'_>, progress: &Progress) -> Receipt {
     let mut progress = progress.clone();
     let mut round = Round::default();
-    let call = Call { client, telling, voice: sms.voice, timeout_ms: sms.timeout_ms };
+    // signatures hold for minutes, a walk past providers that don't answer can take as long
+    let began = tokio::time::Instant::now();
     for provider in &sms.providers {
         let numbers = progress.open_for(&sms.to, &provider.name, &round);
         if numbers.is_empty() {
             continue;
         }
+        let passed_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(0);
+        let telling = Telling { now_ms: telling.now_ms + passed_ms, ..*telling };
+        let call = Call { client, telling: &telling, voice: sms.voice, timeout_ms: sms.timeout_ms };
         let answers = match &provider.api {
             Api::Aliyun(aliyun) => aliyun::send(aliyun, &call, &numbers).await,
             Api::Tencent(tencent) => tencent::send(tencent, &call, &numbers).await,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::receivers::{english, secret, send_timeout, timeout_ms, utc, voice, yes};
 use super::{ConfigError, is_http, wrong};
 use crate::sms::fit::{FIELD_NAMES, Field, FreeText, Variable};
-use crate::sms::{Api, NUMBERS_MAX, PROVIDERS_MAX, Provider, Sms, aliyun, tencent, twilio};
+use crate::sms::{Api, NUMBERS_MAX, PROVIDERS_MAX, Provider, Sms, TIMEOUT_MS_MAX, aliyun, tencent, twilio};
 
 /// Most characters a variable may be given.
 const VARIABLE_CHARS_MAX: usize = 100;
@@ -155,6 +155,10 @@ pub(super) fn check(raw: RawSms, base: &Path, at: &str) -> Result<Sms, ConfigErr
         let name = if same == 0 { kind.to_string() } else { format!("{kind}-{}", same + 1) };
         providers.push(Provider { name, api });
     }
+    let timeout_ms = timeout_ms(&raw.timeout, at)?;
+    if timeout_ms > TIMEOUT_MS_MAX {
+        return wrong(format!("{at}.timeout"), format!("{:?} is too long; at most 1m is allowed", raw.timeout));
+    }
     let mut to = raw.to;
     to.sort();
     to.dedup();
@@ -163,7 +167,7 @@ pub(super) fn check(raw: RawSms, base: &Path, at: &str) -> Result<Sms, ConfigErr
         providers,
         voice: voice(&raw.language, &raw.time_zone, at)?,
         send_resolved: raw.send_resolved,
-        timeout_ms: timeout_ms(&raw.timeout, at)?,
+        timeout_ms,
     })
 }
 

@@ -121,6 +121,7 @@ fn sms_and_robots_are_checked_and_tell_no_secret() {
         (sms("twilio", &format!("{TWILIO}, from: x, text: '{{what}}'")), "twilio.text: \"what\" is no field"),
         (sms("twilio", &format!("{TWILIO}, from: x, chars_max: 9999")), "chars_max: allowed are 1 to 1600"),
         (sms("pigeon", "a: b"), "pigeon"),
+        (to("'+8613800000000'").replace("providers", "timeout: 2m, providers"), "sms[0].timeout: \"2m\" is too long"),
         (to(""), "sms[0].to: 1 to 100 numbers are allowed"),
         (to("'13800000000'"), "\"13800000000\" must be +, country code and number"),
         (robot("slack", "url_file: url, secret_file: key"), "slack[0].secret_file: slack has no signatures"),
