@@ -164,6 +164,9 @@ fn reason_word(reason: &str, language: Language) -> &str {
             "recovered" => "the recovery condition is met",
             "keep_firing_over" => "the condition has not held for the rule's keep_firing_for",
             "rule_gone" => "the rule was removed",
+            "no_data" => "what the rule watched gives no value any more",
+            "limit_exceeded" => "the rule found more than its limit allows",
+            "for_raised" => "the rule now asks the condition to hold for longer",
             other => other,
         };
     }
@@ -172,6 +175,9 @@ fn reason_word(reason: &str, language: Language) -> &str {
         "recovered" => "已满足恢复条件",
         "keep_firing_over" => "触发条件在保持时间内未再成立",
         "rule_gone" => "规则已被删除",
+        "no_data" => "监控对象不再有数据",
+        "limit_exceeded" => "告警数量超过规则的上限",
+        "for_raised" => "规则的持续时间已调长",
         other => other,
     }
 }

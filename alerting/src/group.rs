@@ -9,9 +9,13 @@ use storage::{Append, Rows, SampleRows, Store};
 use crate::active::{Active, Happening};
 use crate::evaluate::{Evaluator, Written, alert_series};
 use crate::fingerprint::{Fingerprint, Fnv};
+use crate::flapping::Flaps;
 use crate::rule::{Kind, Rule, RuleGroup};
 use crate::sight::Sight;
 use crate::state::{Change, Reason, Transition};
+
+/// Most label sets of one rule whose changes are remembered; further ones never count as flapping.
+const FLAPS_MAX: usize = 10_000;
 
 /// How well a rule is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub struct RuleState {
     pub evaluation_s: f64,
     /// Whether it sees what it watches.
     pub sight: Sight,
+    /// Changes of its alerts lately, also of those that ended.
+    flaps: BTreeMap<Fingerprint, Flaps>,
     /// Series written last time: those not written again are marked stale.
     written: BTreeSet<Labels>,
 }
@@ -46,6 +52,7 @@ impl RuleState {
         RuleState {
             sight: Sight::new(&rule.source, now_ms),
             active: BTreeMap::new(),
+            flaps: BTreeMap::new(),
             health: Health::Unknown,
             last_evaluation_ms: None,
             evaluation_s: 0.0,
@@ -55,6 +62,27 @@ impl RuleState {
 }
 
 impl RuleState {
+    /// Notes beginnings and ends, and adds what that says about flapping.
+    fn judge_flapping(&mut self, happenings: &mut Vec<Happening>, ts_ms: i64) {
+        let counts = |h: &&Happening| matches!(h.transition.change, Change::Fired | Change::Resolved);
+        for happening in happenings.iter().filter(counts) {
+            if self.flaps.len() < FLAPS_MAX || self.flaps.contains_key(&happening.alert.fingerprint) {
+                self.flaps.entry(happening.alert.fingerprint).or_default().changed(ts_ms);
+            }
+        }
+        self.flaps.retain(|_, flaps| !flaps.is_over(ts_ms));
+        for (fingerprint, flaps) in &mut self.flaps {
+            let flapping = flaps.judge(ts_ms);
+            let Some(alert) = self.active.get_mut(fingerprint).filter(|a| a.track.flapping != flapping) else {
+                continue;
+            };
+            alert.track.flapping = flapping;
+            let change = if flapping { Change::Flapping } else { Change::Steady };
+            let transition = Transition { change, reason: Reason::ChangeRate };
+            happenings.push(Happening { alert: alert.clone(), transition, ts_ms });
+        }
+    }
+
     /// Takes an alert of an earlier life; the series written of it are known, so that they are marked stale when it ends.
     pub fn adopt(&mut self, alert: Active) {
         self.written.extend(alert_series(&alert).map(|(labels, _)| labels));
@@ -232,7 +260,9 @@ impl Group {
                 if failed && out.happenings.is_empty() {
                     return Vec::new();
                 }
-                (state.active.values().flat_map(alert_series).collect(), out.happenings)
+                let mut happenings = out.happenings;
+                state.judge_flapping(&mut happenings, slot_ms);
+                (state.active.values().flat_map(alert_series).collect(), happenings)
             }
         };
         if let Health::Err(error) = &state.health {

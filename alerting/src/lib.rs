@@ -7,7 +7,7 @@
 //! This room never evaluates a query itself (that is `query`'s), never judges a cause (`diagnosis`), and never lets a
 //! message wait for evidence.
 //!
-//! Reading order: `level`, `fingerprint`, `state` · `rule`, `rule_file`, `builtin`, `template` · `config`, `matcher` ·
+//! Reading order: `level`, `fingerprint`, `state`, `flapping` · `rule`, `rule_file`, `builtin`, `template` · `config`, `matcher` ·
 //! `active`, `sight`, `forecast`, `evaluate`, `group`, `rule_numbers` · `message`, `dispatch`, `inhibit`, `silence`, `dedup`, `told` ·
 //! `outbox`, `deliver`, `content`, `known` · `webhook`, `mail`, `mail_body`, `sms`, `robot`, `dingtalk`, `wecom`, `feishu`, `slack` ·
 //! `exchange`, `answer_codes`, `signing`, `secret` · `ledger`, `history`, `evidence` · `prometheus_json` · `alerting` (all of it
@@ -28,6 +28,7 @@ pub mod evidence;
 pub mod exchange;
 pub mod feishu;
 pub mod fingerprint;
+pub mod flapping;
 pub mod forecast;
 pub mod group;
 mod history;

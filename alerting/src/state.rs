@@ -44,6 +44,8 @@ pub struct Track {
     pub value: f64,
     /// The rule can't see: the state is held.
     pub blind: bool,
+    /// It begins and ends too often (`flapping`).
+    pub flapping: bool,
 }
 
 /// One level's condition at this evaluation.
@@ -107,6 +109,10 @@ pub enum Change {
     Blinded,
     /// The rule sees again.
     Sighted,
+    /// It begins and ends too often.
+    Flapping,
+    /// It no longer does.
+    Steady,
 }
 
 impl Change {
@@ -122,6 +128,8 @@ impl Change {
             Change::Resolved => "resolved",
             Change::Blinded => "blind",
             Change::Sighted => "sighted",
+            Change::Flapping => "flapping",
+            Change::Steady => "steady",
         }
     }
 }
@@ -151,6 +159,8 @@ pub enum Reason {
     CannotSee,
     /// The query answers again.
     SeesAgain,
+    /// How often it began and ended lately.
+    ChangeRate,
 }
 
 impl Reason {
@@ -168,6 +178,7 @@ impl Reason {
             Reason::RuleGone => "rule_gone",
             Reason::CannotSee => "cannot_see",
             Reason::SeesAgain => "sees_again",
+            Reason::ChangeRate => "change_rate",
         }
     }
 }
@@ -230,6 +241,7 @@ fn begin(value: f64, levels: &[LevelReading], ts_ms: i64) -> (Option<Track>, Vec
         since_ms,
         value,
         blind: false,
+        flapping: false,
     };
     let mut steps = vec![Transition { change: Change::Pending, reason: Reason::ConditionHolds }];
     if let Some(level) = raised(&track.since_ms, levels, ts_ms) {

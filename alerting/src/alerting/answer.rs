@@ -77,6 +77,6 @@ fn described(alert: &Active, group: &str) -> Value {
         "level": alert.track.level.name(), "labels": alert.labels, "annotations": alert.annotations,
         "value": alert.track.value.is_finite().then_some(alert.track.value),
         "active_at_ms": alert.track.active_at_ms, "fired_at_ms": alert.track.fired_at_ms,
-        "resolved_at_ms": null, "blind": alert.track.blind,
+        "resolved_at_ms": null, "blind": alert.track.blind, "flapping": alert.track.flapping,
     })
 }

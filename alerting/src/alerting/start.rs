@@ -162,6 +162,7 @@ fn revived(alert: Remembered, for_ms: i64, now_ms: i64) -> Active {
         since_ms,
         value: alert.value,
         blind: false,
+        flapping: false,
     };
     Active {
         id: alert.id,

@@ -79,7 +79,9 @@ impl Alerting {
                 | Change::Kept
                 | Change::HoldsAgain
                 | Change::Blinded
-                | Change::Sighted => continue,
+                | Change::Sighted
+                | Change::Flapping
+                | Change::Steady => continue,
             }
             for step in self.route(&settings, &note, now_ms) {
                 page.add_step(&step, now_ms);

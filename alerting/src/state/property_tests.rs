@@ -139,6 +139,7 @@ proptest! {
                     }
                     Change::Blinded => prop_assert!(matches!(given, Given::Blind)),
                     Change::Sighted => prop_assert!(before.as_ref().is_some_and(|b| b.blind)),
+                    Change::Flapping | Change::Steady => panic!("not a step of the machine"),
                     Change::BackToPending => prop_assert_eq!(levels.len(), 0, "no `for` was raised here"),
                 }
                 prop_assert!(!transition.reason.word().is_empty() && !transition.change.event().is_empty());

@@ -259,3 +259,26 @@ async fn rules_are_answered_in_pages_and_by_their_labels() {
         (2, 0, 0)
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_comes_and_goes_is_flapping_until_it_is_calm() {
+    let stage = Stage::new().await;
+    stage.write("a.yml", &group("g", "", "[{alert: A, expr: t > 1}]"));
+    let alerting = stage.start(CONFIG).await;
+    let mut seen = Vec::new();
+    for round in 0..8 {
+        stage.play(&alerting, 1, async |_| stage.samples(&[("t", f64::from(2 - round % 2))]).await).await;
+        seen.push(alerting.alerts("firing", 9).await.unwrap().first().map(|a| a["flapping"] == true));
+    }
+    let (steady, flapping) = (Some(false), Some(true));
+    assert_eq!(seen, [steady, None, steady, None, steady, None, flapping, None]);
+    stage.play(&alerting, 1, async |_| stage.samples(&[("t", 2.0)]).await).await;
+    for _ in 0..7 {
+        stage.now.fetch_add(240_000, Ordering::SeqCst);
+        stage.play(&alerting, 1, async |_| stage.samples(&[("t", 2.0)]).await).await;
+    }
+    assert_eq!(alerting.alerts("firing", 9).await.unwrap()[0]["flapping"], false);
+    let ledger = stage.ledger("A").await;
+    let told = |event: &str| ledger.iter().filter(|l| *l == event).count();
+    assert_eq!((told("flapping:change_rate"), told("steady:change_rate")), (2, 1), "{ledger:?}");
+}
