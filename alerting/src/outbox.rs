@@ -140,10 +140,14 @@ impl Outbox {
         let (mut stored, mut told) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            if path.extension().is_none_or(|e| e != EXTENSION) {
+            match path.extension().and_then(|e| e.to_str()) {
+                Some(EXTENSION) => {}
                 // the half-written file of a crash
-                fs::remove_file(&path)?;
-                continue;
+                Some("part") => {
+                    fs::remove_file(&path)?;
+                    continue;
+                }
+                _ => continue,
             }
             let bytes = fs::read(&path)?;
             match serde_json::from_slice::<Stored>(&bytes) {
@@ -210,17 +214,8 @@ impl Outbox {
     /// Says what came of an attempt. A message to be tried again has its progress on disk when this returns.
     pub fn settle(&self, parcel: &Parcel, receipt: &Receipt, now_ms: i64) -> Settled {
         let name = (parcel.message.receiver.clone(), parcel.channel);
-        let settled = self.settle_in_lane(&name, parcel, receipt, now_ms);
-        if let Some(lane) = self.lanes.lock().lanes.get_mut(&name) {
-            lane.busy = false;
-        }
-        settled
-    }
-
-    /// The lane stays busy meanwhile, so that nothing of it leaves before the disk knows.
-    fn settle_in_lane(&self, name: &LaneName, parcel: &Parcel, receipt: &Receipt, now_ms: i64) -> Settled {
         let mut lanes = self.lanes.lock();
-        let Some(lane) = lanes.lanes.get_mut(name) else { return Settled::Failed };
+        let Some(lane) = lanes.lanes.get_mut(&name) else { return Settled::Failed };
         let Some(at) = lane.queue.iter().position(|w| w.parcel.key == parcel.key) else { return Settled::Failed };
         let waiting = &mut lane.queue[at];
         waiting.attempts += 1;
@@ -245,12 +240,17 @@ impl Outbox {
                 {
                     tracing::error!(file = %path.display(), error = %e, "the progress of a message can't be written down");
                 }
+                // only now, so that nothing of the lane leaves before the disk knows; the lane still holds the message
+                if let Some(lane) = self.lanes.lock().lanes.get_mut(&name) {
+                    lane.busy = false;
+                }
                 return Settled::Retry(not_before_ms);
             }
         };
         let done = lane.queue.remove(at);
+        lane.busy = false;
         if lane.queue.is_empty() {
-            lanes.lanes.remove(name);
+            lanes.lanes.remove(&name);
         }
         lanes.keys.remove(&parcel.key);
         drop(lanes);

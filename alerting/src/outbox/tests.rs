@@ -67,6 +67,7 @@ fn what_was_put_is_there_after_a_restart_and_remembers_what_it_told() {
     drop(outbox);
     fs::write(folder.path().join("half.part"), "{").expect("written");
     fs::write(folder.path().join("0-bad.json"), "{").expect("written");
+    drop(Outbox::open(folder.path()).expect("opens"));
     let (outbox, told) = Outbox::open(folder.path()).expect("opens");
     assert_eq!((outbox.len(), told.len()), (2, 2));
     assert!(folder.path().join("0-bad.damaged").exists() && !folder.path().join("half.part").exists());
