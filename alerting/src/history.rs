@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use diagnosis::evidence::Evidence;
 use proto::Labels;
 use query::Querier;
 use query::promql::{AnswerValue, Point};
@@ -111,6 +112,26 @@ async fn last_seen(querier: &Querier, tenant: &str, now_ms: i64) -> Result<BTree
             Point::Histogram(_) => None,
         })
         .collect())
+}
+
+/// The latest evidence of alerts, by id.
+pub async fn latest_evidence(
+    querier: &Querier,
+    tenant: &str,
+    alert_ids: &[&str],
+) -> Result<Vec<(String, Evidence)>, String> {
+    if alert_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<String> = alert_ids.iter().map(|id| quoted(id)).collect();
+    let sql = format!(
+        "SELECT alert_id, detail FROM (SELECT alert_id, detail, row_number() OVER (PARTITION BY alert_id ORDER BY ts DESC) \
+         AS place FROM alert_events WHERE event = 'evidence' AND alert_id IN ({})) AS bundles WHERE place = 1",
+        ids.join(", ")
+    );
+    let rows = ask(querier, tenant, &sql).await?;
+    let parsed = |row: &Row| Some((text(row, "alert_id").to_string(), serde_json::from_str(text(row, "detail")).ok()?));
+    Ok(rows.iter().filter_map(parsed).collect())
 }
 
 /// One alert with its timeline and evidence; `None`: there is none of that id.

@@ -19,6 +19,7 @@ use crate::evidence::Collector;
 use crate::forecast::kept::Forecasts;
 use crate::group::{Group, rule_gone};
 use crate::history::{self, Remembered};
+use crate::known::Known;
 use crate::ledger::rule_group;
 use crate::outbox::Outbox;
 use crate::rule::RuleGroup;
@@ -29,6 +30,9 @@ use crate::told::Told;
 
 /// `for` goes on at least this long after a restart (Prometheus' for-grace-period), milliseconds.
 const GRACE_MS: i64 = 10 * 60_000;
+
+/// Alerts whose evidence is read again at the start.
+const KNOWN_AGAIN_MAX: usize = 100;
 
 impl Alerting {
     /// Loads rules, remembers what lived before, opens the outbox in `folder`. Nothing is evaluated before the first
@@ -83,12 +87,26 @@ impl Alerting {
             let firing = group.rules.iter().flat_map(|r| r.active.values()).filter(|a| a.is_firing());
             firing.for_each(|alert| alerting.reintroduce(alert, &group.group, now_ms));
         }
+        alerting.know_again(&groups).await;
         *alerting.0.groups.write().await = groups.into_iter().map(|g| Arc::new(tokio::sync::Mutex::new(g))).collect();
         for (group, alert) in orphans {
             let gone = rule_gone(alert, now_ms);
             alerting.happened(&[(gone, None)], &group, now_ms);
         }
         Ok(alerting)
+    }
+
+    /// What was known of alerts that fired before the restart is known again, for messages about them.
+    async fn know_again(&self, groups: &[Group]) {
+        let active = groups.iter().flat_map(|g| &g.rules).flat_map(|r| r.active.values());
+        let firing: Vec<&str> = active.filter(|a| a.is_firing()).map(|a| a.id.as_str()).take(KNOWN_AGAIN_MAX).collect();
+        match history::latest_evidence(&self.0.querier, &self.0.tenant, &firing).await {
+            Ok(evidence) => {
+                let mut known = self.0.known.lock();
+                evidence.iter().for_each(|(id, evidence)| known.set(id, Known::of(evidence)));
+            }
+            Err(e) => tracing::warn!(error = e, "evidence of earlier lives can't be read; messages go without it"),
+        }
     }
 
     /// An alert that fired before the restart joins its groups again, without a new row in the ledger.

@@ -129,7 +129,7 @@ async fn a_wrong_signature_is_found_by_the_peer() {
 async fn a_group_that_waits_for_company_tells_the_verdict_that_came_meanwhile() {
     let robots = Robots::new().await;
     let config = "external_url: 'http://watch'\nreceivers: [{name: chat, feishu: [{url_file: feishu-url, \
-        secret_file: feishu-secret, language: zh}]}]\nroute: {receiver: chat, group_wait: 60s}\n";
+        secret_file: feishu-secret, language: zh}]}]\nroute: {receiver: chat, group_wait: 60s, repeat_interval: 2m}\n";
     let alerting = robots.stage.start(config).await;
     let each = async |second: i64| {
         robots.stage.samples(&[("pg_sessions_waiting_for_lock{instance=\"db1\",job=\"postgres\"}", 5.0)]).await;
@@ -151,6 +151,13 @@ async fn a_group_that_waits_for_company_tells_the_verdict_that_came_meanwhile() 
     robots.stage.eventually("the evidence", collected).await;
     assert!(robots.feishu.got().is_empty(), "the group waits");
     robots.stage.play(&alerting, 60, each).await;
+    let told = |card: &str| card.contains("可能原因：") && card.contains("建议：");
     let card = robots.feishu.got()[0].json()["card"].to_string();
-    assert!(card.contains("可能原因：") && card.contains("建议："), "{card}");
+    assert!(told(&card), "{card}");
+    drop(alerting);
+    let alerting = robots.stage.start(config).await;
+    robots.stage.play(&alerting, 150, each).await;
+    let got = robots.feishu.got();
+    assert_eq!(got.len(), 2, "told again after the repeat interval");
+    assert!(told(&got[1].json()["card"].to_string()), "a restart doesn't forget the verdict: {:?}", got[1]);
 }
