@@ -194,7 +194,7 @@ impl Evaluator {
         }
         let missing = if is_native(rule, alerting) && sight.holds(ts_ms) {
             Reading::Blind
-        } else if !alerting.levels.is_empty() && !matches!(rule.source, Source::Sql(_)) {
+        } else if !alerting.sparse && !alerting.levels.is_empty() && !matches!(rule.source, Source::Sql(_)) {
             Reading::NoData
         } else {
             Reading::Absent

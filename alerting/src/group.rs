@@ -50,7 +50,7 @@ pub struct RuleState {
 impl RuleState {
     fn new(rule: &Rule, now_ms: i64) -> RuleState {
         RuleState {
-            sight: Sight::new(&rule.source, now_ms),
+            sight: Sight::new(rule, now_ms),
             active: BTreeMap::new(),
             flaps: BTreeMap::new(),
             health: Health::Unknown,
@@ -149,7 +149,8 @@ impl Group {
                 continue;
             };
             let Some(mut taken) = free[same].take() else { continue };
-            if rule.source.text() != old.group.rules[same].source.text() {
+            let was = &old.group.rules[same];
+            if rule.source.text() != was.source.text() || rule.is_sparse() != was.is_sparse() {
                 std::mem::swap(&mut taken.sight, &mut state.sight);
             }
             *state = taken;

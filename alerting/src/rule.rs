@@ -93,6 +93,8 @@ pub struct Alerting {
     pub keep_firing_for_ms: i64,
     /// Mildest first; empty: every value is an alert, graded by the label `severity`.
     pub levels: Vec<LevelRule>,
+    /// Its series are there only while something is wrong: that they are gone is good news, not blindness.
+    pub sparse: bool,
     /// What people read.
     pub annotations: Vec<(String, Template)>,
 }
@@ -111,6 +113,11 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether it says that series may be missing.
+    pub fn is_sparse(&self) -> bool {
+        self.alerting().is_some_and(|a| a.sparse)
+    }
+
     /// What it says about alerts, if it does.
     pub fn alerting(&self) -> Option<&Alerting> {
         match &self.kind {

@@ -68,6 +68,7 @@ struct RawRule {
     #[serde(rename = "for")]
     for_: Option<Spanned<String>>,
     keep_firing_for: Option<Spanned<String>>,
+    sparse: Option<Spanned<bool>>,
     #[serde(default, deserialize_with = "or_empty")]
     levels: BTreeMap<String, Spanned<RawLevel>>,
     #[serde(default, deserialize_with = "or_empty")]
@@ -234,6 +235,9 @@ fn check_rule(raw: RawRule, group_labels: &Texts) -> Result<Rule, Fault> {
                 return fault(at, format!("field {field} is not allowed in a recording rule"));
             }
         }
+        if let Some(at) = &raw.sparse {
+            return fault(at, "field sparse is not allowed in a recording rule");
+        }
         if !raw.annotations.is_empty() || !raw.levels.is_empty() {
             return fault(&name, "fields annotations and levels are not allowed in a recording rule");
         }
@@ -256,7 +260,8 @@ fn check_rule(raw: RawRule, group_labels: &Texts) -> Result<Rule, Fault> {
             }
         }
     }
-    let alerting = Alerting { for_ms, keep_firing_for_ms, levels, annotations };
+    let sparse = raw.sparse.is_some_and(|s| s.value);
+    let alerting = Alerting { for_ms, keep_firing_for_ms, levels, sparse, annotations };
     Ok(Rule { name: name.value, source, labels, kind: Kind::Alerting(alerting) })
 }
 

@@ -4,12 +4,12 @@
 //! hour, or has never matched since the rule was loaded. Not looked at: arguments of `absent` and `absent_over_time`, right
 //! sides of `or` and `unless`, and `ALERTS`, which is there only while something is wrong. A selector on the left of an `or` that never matched is forgiven while the right side sees:
 //! `pg_x or mysql_x` is one rule for whichever is there. What stays away longer than an hour has been retired: the rule is
-//! no longer blind.
+//! no longer blind. A rule that says `sparse` watches series that come and go: only a failed query blinds it.
 
 use query::promql::Expr;
 use query::promql::ast::{BinaryOp, Selector};
 
-use crate::rule::Source;
+use crate::rule::{Rule, Source};
 
 /// How long something that matched before is missed, and how long after loading alerts are held for what never matched,
 /// milliseconds.
@@ -81,9 +81,10 @@ enum Watch {
 
 impl Sight {
     /// Of a rule loaded at `now_ms`.
-    pub fn new(source: &Source, now_ms: i64) -> Sight {
+    pub fn new(rule: &Rule, now_ms: i64) -> Sight {
         let mut selectors = Vec::new();
-        let watch = match source {
+        let watch = match &rule.source {
+            _ if rule.is_sparse() => Watch::All(Vec::new()),
             Source::Promql { expr, .. } => watch(expr, &mut selectors),
             Source::Forecast(source) => watch(&source.expr, &mut selectors),
             Source::Sql(_) => Watch::All(Vec::new()),
@@ -180,12 +181,14 @@ fn is_alerts(selector: &Selector) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::Kind;
 
     const MINUTE_MS: i64 = 60_000;
 
     fn sight(text: &str) -> Sight {
         let expr = query::promql::parse(text).expect(text);
-        Sight::new(&Source::Promql { expr: Box::new(expr), text: text.into() }, 0)
+        let source = Source::Promql { expr: Box::new(expr), text: text.into() };
+        Sight::new(&Rule { name: "r".into(), source, labels: Vec::new(), kind: Kind::Recording }, 0)
     }
 
     /// One round a minute: the names of the metrics that match then. Expected: the cause and the selector's metric per round.

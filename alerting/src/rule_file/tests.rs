@@ -40,6 +40,11 @@ fn what_is_accepted_and_what_is_refused_and_where() {
         ("groups:\n- name: g\n  intervall: 5m\n", "r.yml:3: group \"g\": "),
         (&format!("{HEAD}  - alert: A\n    expr: up\n    fro: 5m\n"), "unknown field `fro`"),
         (&format!("{HEAD}  - alert: A\n    expr: up\n    fro: 5m\n"), "keep_firing_for"),
+        (&format!("{HEAD}  - alert: A\n    expr: up\n    sparse: true\n"), ""),
+        (
+            &format!("{HEAD}  - record: a\n    expr: up\n    sparse: true\n"),
+            "r.yml:6: group \"g\", rule 1 \"a\": field sparse is not allowed in a recording rule",
+        ),
         (&format!("{HEAD}  - alert: A\n    record: b\n    expr: up\n"), "only one of record and alert may be set"),
         (&format!("{HEAD}  - expr: up\n"), "one of record and alert must be set"),
         (&format!("{HEAD}  - alert: A\n"), "field expr must be set"),
