@@ -11,14 +11,17 @@ pub mod numbers;
 mod producer;
 pub mod route;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use proto::{Class, tables::class_name};
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
-    producer::{BaseRecord, ThreadedProducer},
+    producer::{BaseProducer, BaseRecord},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{clock::Clock, config::KafkaConfig, outlet::Way, sender::backoff, spool::SpoolError};
@@ -28,6 +31,13 @@ pub use producer::{look, open_probe};
 
 /// Batches of one class on their way at a time.
 const WINDOW_BATCHES: usize = 1;
+/// Pause between two looks at what the client has to say: short behind something sent, doubled while nothing is said. A
+/// thread that waits in the client instead costs most of a percent of a core: at the end of each wait it spins.
+const POLL_PAUSE_MIN: Duration = Duration::from_millis(5);
+/// Longest such pause.
+const POLL_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Sayings taken in at one look.
+const POLL_EVENTS_MAX: usize = 32;
 
 /// What the sender needs.
 #[derive(Clone, Debug)]
@@ -127,7 +137,7 @@ impl KafkaSender {
 
     async fn send(
         &self,
-        producer: &Arc<ThreadedProducer<Reports>>,
+        producer: &Arc<BaseProducer<Reports>>,
         reports: &mut mpsc::UnboundedReceiver<Report>,
     ) -> Result<(), SendError> {
         let Some(partition) = self.partition(producer).await? else { return Ok(()) };
@@ -138,9 +148,16 @@ impl KafkaSender {
         };
         let mut in_flight: BTreeMap<Class, Sent> = BTreeMap::new();
         let mut more = true;
+        let mut pause = POLL_PAUSE_MIN;
+        let mut poll_at = Instant::now();
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => return Ok(()),
+                () = sleep_until(poll_at) => {
+                    (0..POLL_EVENTS_MAX).for_each(|_| producer.poll(Duration::ZERO));
+                    pause = (pause * 2).min(POLL_PAUSE_MAX);
+                    poll_at = Instant::now() + pause;
+                }
                 Some(report) = reports.recv() => {
                     self.reported(report, &mut in_flight)?;
                     more = true;
@@ -148,6 +165,10 @@ impl KafkaSender {
                 () = self.way.appended.notified() => more = true,
                 () = std::future::ready(()), if more => {
                     more = self.send_next(producer, &collector, partition, &mut in_flight)?;
+                    if more {
+                        pause = POLL_PAUSE_MIN;
+                        poll_at = Instant::now() + pause;
+                    }
                 }
             }
             self.numbers.in_flight(in_flight.len(), in_flight.values().map(|s| s.bytes).sum());
@@ -155,7 +176,7 @@ impl KafkaSender {
     }
 
     /// The partition of this spool; `None` if shutdown came first.
-    async fn partition(&self, producer: &Arc<ThreadedProducer<Reports>>) -> Result<Option<i32>, SendError> {
+    async fn partition(&self, producer: &Arc<BaseProducer<Reports>>) -> Result<Option<i32>, SendError> {
         let source = self.way.spool.lock().source();
         let failed = |source| SendError::Route { path: route::path(&self.data_dir), source };
         if let Some(route) = route::read(&self.data_dir).map_err(failed)?
@@ -178,7 +199,7 @@ impl KafkaSender {
     /// Hands the next batch to the client; whether there may be more.
     fn send_next(
         &self,
-        producer: &ThreadedProducer<Reports>,
+        producer: &BaseProducer<Reports>,
         collector: &str,
         partition: i32,
         in_flight: &mut BTreeMap<Class, Sent>,

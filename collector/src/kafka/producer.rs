@@ -8,7 +8,7 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     message::DeliveryResult,
-    producer::{BaseProducer, Producer, ProducerContext, ThreadedProducer},
+    producer::{BaseProducer, Producer, ProducerContext},
     types::RDKafkaErrorCode as Code,
 };
 use tokio::sync::mpsc;
@@ -67,7 +67,7 @@ impl ProducerContext for Reports {
     }
 }
 
-pub(crate) fn open(config: &KafkaConfig, reports: Reports) -> Result<ThreadedProducer<Reports>, SendError> {
+pub(crate) fn open(config: &KafkaConfig, reports: Reports) -> Result<BaseProducer<Reports>, SendError> {
     let mut client = client_config(config)?;
     // Idempotence asks for acks=all, and keeps the client's own retries from writing twice. A batch never times out: it is
     // tried until it is kept, so that none is given up in the middle.
