@@ -2,10 +2,12 @@
 //!
 //! [`Alerting::tick`] and [`Alerting::deliver`] do the work of a moment; [`Alerting::run`] calls them when they are due. Only
 //! the clock handed in at the start is read. What it does stands in files of their own: `start`, `reload`, `tick`, `tell`
-//! (from alert to receipt), `collect`, `answer`, `run`.
+//! (from alert to receipt), `collect`, `answer`,
+//! `operate` (silences, acknowledgements), `run`.
 
 mod answer;
 mod collect;
+mod operate;
 mod reload;
 mod run;
 mod start;
@@ -25,10 +27,10 @@ use crate::dispatch::{Dispatcher, FlushKey};
 use crate::evidence::Collector;
 use crate::group::Group;
 use crate::known::KnownAlerts;
+use crate::operators::Operators;
 use crate::outbox::Outbox;
 use crate::rule_file::RuleFileError;
 use crate::rule_numbers::{GroupNumbers, RuleNumbers};
-use crate::silence::Silence;
 use crate::told::Told;
 
 /// Milliseconds since 1970-01-01 UTC.
@@ -65,7 +67,7 @@ struct Inner {
     clock: Clock,
     groups: tokio::sync::RwLock<Vec<Arc<tokio::sync::Mutex<Group>>>>,
     pipeline: Mutex<Pipeline>,
-    silences: Mutex<Vec<Silence>>,
+    operators: Mutex<Operators>,
     outbox: Outbox,
     known: Mutex<KnownAlerts>,
     client: reqwest::Client,
@@ -81,15 +83,12 @@ struct Pipeline {
     told: Told,
 }
 
+pub use operate::Firing;
+
 impl Alerting {
     /// The config in force.
     pub fn settings(&self) -> Arc<Settings> {
         self.0.settings.lock().clone()
-    }
-
-    /// Replaces the silences in force.
-    pub fn set_silences(&self, silences: Vec<Silence>) {
-        *self.0.silences.lock() = silences;
     }
 
     /// Numbers about every rule group, by group and file.

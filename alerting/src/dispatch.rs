@@ -7,6 +7,7 @@ use proto::Labels;
 use crate::config::{InhibitRule, Route, Settings};
 use crate::fingerprint::Fnv;
 use crate::message::{AlertNote, Message, Why};
+use crate::operators::Acknowledged;
 use crate::outbox::Parcel;
 use crate::silence::Silence;
 use crate::told::{Told, ToldEntry};
@@ -23,10 +24,20 @@ pub struct View<'a> {
     pub inhibit_rules: &'a [InhibitRule],
     /// Labels of every alert that fires, with its fingerprint.
     pub firing: &'a BTreeMap<String, Labels>,
-    /// Silences.
-    pub silences: &'a [Silence],
+    /// Silences in force.
+    pub silences: &'a [&'a Silence],
+    /// What operators know of already.
+    pub acknowledged: &'a Acknowledged,
     /// What was told so far.
     pub told: &'a Told,
+}
+
+/// What operators decided, as it holds at a moment.
+pub struct Decisions<'a> {
+    /// Silences in force.
+    pub silences: Vec<&'a Silence>,
+    /// Acknowledgements by the alert's id.
+    pub acknowledged: &'a Acknowledged,
 }
 
 /// A group on its way to one channel of one receiver. Stages take alerts out of it.
@@ -165,7 +176,7 @@ impl Dispatcher {
     }
 
     /// Looks at every group that is due: what is to be told goes out as parcels.
-    pub fn flush(&mut self, settings: &Settings, silences: &[Silence], told: &Told, now_ms: i64) -> Dispatched {
+    pub fn flush(&mut self, settings: &Settings, decisions: &Decisions<'_>, told: &Told, now_ms: i64) -> Dispatched {
         let mut out = Dispatched::default();
         let due: Vec<String> =
             self.groups.iter().filter(|(_, g)| g.due_ms() <= now_ms).map(|(k, _)| k.clone()).collect();
@@ -173,7 +184,14 @@ impl Dispatcher {
             return out;
         }
         let firing = self.firing();
-        let view = View { now_ms, inhibit_rules: &settings.inhibit_rules, firing: &firing, silences, told };
+        let view = View {
+            now_ms,
+            inhibit_rules: &settings.inhibit_rules,
+            firing: &firing,
+            silences: &decisions.silences,
+            acknowledged: decisions.acknowledged,
+            told,
+        };
         for name in due {
             let Some(group) = self.groups.get_mut(&name) else { continue };
             let channels = settings.receivers.get(&group.receiver).map_or(&[][..], |r| &r.channels);
@@ -218,7 +236,13 @@ impl Dispatcher {
         out
     }
 
-    fn firing(&self) -> BTreeMap<String, Labels> {
+    /// The groups as they are: receiver, labels, alerts.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>, impl Iterator<Item = &AlertNote>)> {
+        self.groups.values().map(|g| (g.receiver.as_str(), &g.labels, g.alerts.values()))
+    }
+
+    /// Labels of every alert that fires in a group, by fingerprint.
+    pub fn firing(&self) -> BTreeMap<String, Labels> {
         let alerts = self.groups.values().flat_map(|g| g.alerts.values()).filter(|a| a.is_firing());
         alerts.map(|a| (a.fingerprint.clone(), Labels::from_pairs(&a.labels))).collect()
     }
@@ -263,7 +287,7 @@ fn parcel(
 }
 
 /// The routes an alert takes: the deepest that matches, and further siblings where `continue` says so.
-fn matching<'a>(route: &'a Route, labels: &Labels, found: &mut Vec<&'a Route>) {
+pub fn matching<'a>(route: &'a Route, labels: &Labels, found: &mut Vec<&'a Route>) {
     let before = found.len();
     for child in &route.routes {
         if child.matchers.matches(labels) {

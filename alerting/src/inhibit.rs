@@ -1,5 +1,8 @@
 //! The inhibit stage: alerts made needless by another that fires are not told.
 
+use std::collections::BTreeMap;
+
+use crate::config::InhibitRule;
 use crate::dispatch::{Flush, View};
 use proto::Labels;
 
@@ -12,7 +15,10 @@ pub fn stage(flush: &mut Flush, view: &View<'_>) {
     let mut withheld = Vec::new();
     flush.alerts.retain(|alert| {
         let labels = Labels::from_pairs(&alert.labels);
-        let by = alert.is_firing().then(|| inhibitor(&labels, &alert.fingerprint, view)).flatten();
+        let by = alert
+            .is_firing()
+            .then(|| inhibitor(&labels, &alert.fingerprint, view.inhibit_rules, view.firing))
+            .flatten();
         if let Some(by) = &by {
             withheld.push((alert.clone(), "inhibit", format!("inhibited by {by}")));
         }
@@ -21,11 +27,17 @@ pub fn stage(flush: &mut Flush, view: &View<'_>) {
     flush.withheld.extend(withheld);
 }
 
-fn inhibitor(labels: &Labels, fingerprint: &str, view: &View<'_>) -> Option<String> {
+/// Fingerprint of an alert that makes one with these labels needless.
+pub fn inhibitor(
+    labels: &Labels,
+    fingerprint: &str,
+    rules: &[InhibitRule],
+    firing: &BTreeMap<String, Labels>,
+) -> Option<String> {
     let value = |of: &Labels, name: &str| of.get(name).unwrap_or("").to_string();
-    view.inhibit_rules.iter().filter(|rule| rule.target.matches(labels)).find_map(|rule| {
+    rules.iter().filter(|rule| rule.target.matches(labels)).find_map(|rule| {
         let both_sides = rule.source.matches(labels);
-        let source = view.firing.iter().find(|(other, of)| {
+        let source = firing.iter().find(|(other, of)| {
             other.as_str() != fingerprint
                 && rule.source.matches(of)
                 && !(both_sides && rule.target.matches(of))

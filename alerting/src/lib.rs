@@ -8,9 +8,10 @@
 //! message wait for evidence.
 //!
 //! Reading order: `level`, `fingerprint`, `state`, `flapping` · `rule`, `rule_file`, `builtin`, `template` · `config`, `matcher` ·
-//! `active`, `sight`, `forecast`, `evaluate`, `group`, `rule_numbers` · `message`, `dispatch`, `inhibit`, `silence`, `dedup`, `told` ·
+//! `active`, `sight`, `forecast`, `evaluate`, `group`, `rule_numbers` · `message`, `dispatch`, `inhibit`, `silence`,
+//! `recurrence`, `dedup`, `told` · `journal`, `operators` ·
 //! `outbox`, `deliver`, `content`, `known` · `webhook`, `mail`, `mail_body`, `sms`, `robot`, `dingtalk`, `wecom`, `feishu`, `slack` ·
-//! `exchange`, `answer_codes`, `signing`, `secret` · `ledger`, `history`, `evidence` · `prometheus_json` · `alerting` (all of it
+//! `exchange`, `answer_codes`, `signing`, `secret` · `ledger`, `history`, `why`, `evidence` · `prometheus_json` · `alerting` (all of it
 //! at work) · `unit_test` (rules tried on a virtual clock).
 
 pub mod active;
@@ -32,7 +33,8 @@ pub mod flapping;
 pub mod forecast;
 pub mod group;
 mod history;
-mod inhibit;
+pub mod inhibit;
+mod journal;
 pub mod known;
 mod ledger;
 pub mod level;
@@ -40,8 +42,10 @@ pub mod mail;
 mod mail_body;
 pub mod matcher;
 pub mod message;
+pub mod operators;
 pub mod outbox;
 pub mod prometheus_json;
+pub mod recurrence;
 pub mod robot;
 pub mod rows;
 pub mod rule;
@@ -59,8 +63,9 @@ pub mod told;
 pub mod unit_test;
 pub mod webhook;
 pub mod wecom;
+mod why;
 
-pub use alerting::{Alerting, Clock, StartError};
+pub use alerting::{Alerting, Clock, Firing, StartError};
 pub use config::{Config, ConfigError, Settings};
 pub use level::Level;
 pub use prometheus_json::RulesFilter;

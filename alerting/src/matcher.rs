@@ -21,6 +21,25 @@ impl Matchers {
         Ok(Matchers(all))
     }
 
+    /// From parts: name, whether the value is a pattern, whether it must match, value.
+    pub fn of<'a>(parts: impl Iterator<Item = (&'a str, bool, bool, &'a str)>) -> Result<Matchers, String> {
+        let one = |(name, is_regex, is_equal, value)| {
+            let op = match (is_regex, is_equal) {
+                (false, true) => MatchOp::Eq,
+                (false, false) => MatchOp::Ne,
+                (true, true) => MatchOp::Re,
+                (true, false) => MatchOp::Nre,
+            };
+            LabelMatcher::new(name, op, value).map_err(|e| format!("{name}: {e}"))
+        };
+        parts.map(one).collect::<Result<_, _>>().map(Matchers)
+    }
+
+    /// Whether an alert without any of the labels matches too, and so every condition says nothing.
+    pub fn matches_nothing_given(&self) -> bool {
+        self.0.iter().all(|m| m.matches(""))
+    }
+
     /// Whether every condition holds.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.0.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or("")))

@@ -1,5 +1,6 @@
 //! The HTTP API: Prometheus' forms, and ours in the same form. One file per group of questions; the routes stand here.
 
+pub mod alertmanager;
 pub mod alerts;
 pub mod forecast;
 pub mod form;
@@ -7,6 +8,7 @@ pub mod instances;
 pub mod promql;
 pub mod reply;
 pub mod series;
+pub mod silences;
 pub mod sql;
 pub mod status;
 pub mod syntax_tree;
@@ -21,7 +23,7 @@ use axum::{
     http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use ingest::{Collectors, admission::Clock};
 use query::Querier;
@@ -111,6 +113,15 @@ pub fn router(api: Api, remote_write: Router) -> Router {
         .route("/api/v1/alerts", get(alerts::alerts))
         .route("/api/v1/alert", get(alerts::list))
         .route("/api/v1/alert/{id}", get(alerts::one))
+        .route("/api/v1/alert/{id}/why", get(alerts::why))
+        .route("/api/v1/alert/{id}/acknowledge", post(alerts::acknowledge).delete(alerts::unacknowledge))
+        .route("/api/v1/silences/preview", post(silences::preview))
+        .route("/api/v2/status", get(alertmanager::status))
+        .route("/api/v2/receivers", get(alertmanager::receivers))
+        .route("/api/v2/alerts", get(alertmanager::alerts))
+        .route("/api/v2/alerts/groups", get(alertmanager::groups))
+        .route("/api/v2/silences", get(silences::list).post(silences::set))
+        .route("/api/v2/silence/{id}", get(silences::one).delete(silences::expire))
         .route("/api/v1/forecast", get(forecast::forecast).post(forecast::forecast))
         .route("/api/v1/targets", get(status::targets))
         .route("/api/v1/alertmanagers", get(status::alertmanagers))

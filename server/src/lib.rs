@@ -22,3 +22,4 @@ pub mod rule_commands;
 pub mod self_metrics;
 pub mod serve;
 pub mod up;
+pub mod why;

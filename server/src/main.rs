@@ -9,7 +9,7 @@ use server::{
     config::{Config, Overrides},
     notify,
     rule_commands::{self, TestOptions},
-    serve, up,
+    serve, up, why,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -82,6 +82,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Notify { what: Notify::Test { receiver, config } } => {
             notify::test(&Config::load(&config)?.alerting, &receiver, now_ms).await?;
         }
+        Command::Why { alert, server } => print!("{}", why::ask(&server, &alert).await?),
         Command::Query { language, server, output } => {
             print!("{}", ask::ask(&server, &language, output, now_ms()).await?);
         }

@@ -364,7 +364,9 @@ async fn mariadb_error_log_is_followed_through_rotation() {
     let (_announce, announced) = tokio::sync::mpsc::channel(1);
     let reader = tokio::spawn(collector::logs::watch(vec![log], announced, watched.context.clone()));
     let sent = |payloads: &[proto::Payload], class: &str| {
-        rows(payloads, Table::Logs).filter(|(e, r)| text(e, *r, "class") == class && text(e, *r, "level") != "").count()
+        rows(payloads, Table::Logs)
+            .filter(|(e, r)| text(e, *r, "class") == class && !text(e, *r, "level").is_empty())
+            .count()
     };
     let refuse = async |count: usize| {
         for i in 0..count {

@@ -8,11 +8,13 @@ use super::Alerting;
 
 /// Longest sleep between looks at what is due, milliseconds.
 const IDLE_MS_MAX: i64 = 1_000;
+/// How often decisions of operators that no longer matter are forgotten.
+const FORGET_INTERVAL: Duration = Duration::from_secs(3_600);
 
 impl Alerting {
     /// Works until the future is dropped: evaluates, flushes and delivers when something is due.
     pub async fn run(&self) {
-        tokio::join!(self.run_rules(), self.run_outbox());
+        tokio::join!(self.run_rules(), self.run_outbox(), self.run_forgetting());
     }
 
     async fn run_rules(&self) {
@@ -48,6 +50,13 @@ impl Alerting {
             }
             let next_ms = self.0.outbox.next_due_ms().unwrap_or(i64::MAX);
             self.pause_until(next_ms.min((self.0.clock)() + IDLE_MS_MAX), &self.0.outgoing).await;
+        }
+    }
+
+    async fn run_forgetting(&self) {
+        loop {
+            tokio::time::sleep(FORGET_INTERVAL).await;
+            self.forget_decisions((self.0.clock)()).await;
         }
     }
 

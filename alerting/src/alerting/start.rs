@@ -21,6 +21,7 @@ use crate::group::{Group, rule_gone};
 use crate::history::{self, Remembered};
 use crate::known::Known;
 use crate::ledger::rule_group;
+use crate::operators::Operators;
 use crate::outbox::Outbox;
 use crate::rule::RuleGroup;
 use crate::rule_file::{self, RuleFileError};
@@ -49,6 +50,7 @@ impl Alerting {
         let state = |source| StartError::State { folder: folder.clone(), source };
         let (outbox, told_in_outbox) = Outbox::open(&folder.join("outbox")).map_err(state)?;
         let mut told = Told::open(&folder.join("told.json")).map_err(state)?;
+        let operators = Operators::open(&folder.join("operators.jsonl")).map_err(state)?;
         told_in_outbox.into_iter().for_each(|(key, entry)| told.set(key, entry));
         let client = crate::exchange::client()?;
         let now_ms = clock();
@@ -72,7 +74,7 @@ impl Alerting {
             clock,
             groups: tokio::sync::RwLock::new(Vec::new()),
             pipeline: Mutex::new(Pipeline { dispatcher: Dispatcher::default(), told }),
-            silences: Mutex::default(),
+            operators: Mutex::new(operators),
             outbox,
             known: Mutex::default(),
             client,

@@ -22,11 +22,12 @@ impl Alerting {
     /// Puts the messages of groups that are due into the outbox.
     pub(super) fn flush(&self, now_ms: i64) {
         let settings = self.settings();
-        let silences = self.0.silences.lock().clone();
+        let operators = self.0.operators.lock();
+        let decisions = operators.decisions(now_ms);
         let mut page = Page::default();
         let mut pipeline = self.0.pipeline.lock();
         let Pipeline { dispatcher, told } = &mut *pipeline;
-        let out = dispatcher.flush(&settings, &silences, told, now_ms);
+        let out = dispatcher.flush(&settings, &decisions, told, now_ms);
         for step in &out.steps {
             page.add_step(step, now_ms);
         }
@@ -44,7 +45,7 @@ impl Alerting {
             }
             self.0.outgoing.notify_one();
         }
-        drop(pipeline);
+        drop((pipeline, operators));
         page.write(&self.0.store, &self.0.tenant, now_ms);
     }
 
