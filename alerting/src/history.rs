@@ -64,6 +64,9 @@ fn detail(row: &Row) -> Value {
 
 async fn ask(querier: &Querier, tenant: &str, sql: &str) -> Result<Vec<Row>, String> {
     let answer = querier.sql(tenant, sql).await.map_err(|e| e.to_string())?;
+    if answer.truncated {
+        tracing::warn!(rows = answer.rows(), "the ledger holds more than one answer may; the rest is not read");
+    }
     rows(&answer)
 }
 

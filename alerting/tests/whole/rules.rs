@@ -282,3 +282,35 @@ async fn an_alert_that_comes_and_goes_is_flapping_until_it_is_calm() {
     let told = |event: &str| ledger.iter().filter(|l| *l == event).count();
     assert_eq!((told("flapping:change_rate"), told("steady:change_rate")), (2, 1), "{ledger:?}");
 }
+
+/// A rule with `for: 30m` waits `before` minutes, everything stops for `stop` minutes; it fires `after` minutes after the start.
+async fn check_restart(before: i64, stop: i64, after: i64) {
+    const MINUTE_MS: i64 = 60_000;
+    let stage = Stage::new().await;
+    stage.write("a.yml", &group("g", "", "[{alert: A, expr: t > 1, for: 30m}]"));
+    let minutes = async |alerting: &Alerting, count: i64| {
+        for _ in 0..count {
+            stage.now.fetch_add(MINUTE_MS - 1_000, Ordering::SeqCst);
+            stage.play(alerting, 1, async |_| stage.samples(&[("t", 2.0)]).await).await;
+        }
+    };
+    let first = stage.start(CONFIG).await;
+    minutes(&first, before + 1).await;
+    drop(first);
+    stage.now.fetch_add(stop * MINUTE_MS, Ordering::SeqCst);
+    let second = stage.start(CONFIG).await;
+    let state = async || second.alerts("all", 9).await.unwrap()[0]["state"].as_str().unwrap().to_string();
+    minutes(&second, after - 1).await;
+    assert_eq!(state().await, "pending", "{before} minutes, {stop} of stop, {} more", after - 1);
+    minutes(&second, 1).await;
+    assert_eq!(state().await, "firing", "{before} minutes, {stop} of stop, {after} more");
+    let begun = stage.sql("SELECT DISTINCT alert_id FROM alert_events WHERE event IN ('pending', 'firing')").await;
+    assert_eq!(begun.len(), 1, "the same alert from beginning to end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_goes_on_after_a_restart_as_prometheus_has_it() {
+    check_restart(5, 20, 25).await; // the stop does not count
+    check_restart(25, 20, 10).await; // nearly over: ten minutes of grace
+    check_restart(0, 40, 30).await;
+}
