@@ -127,7 +127,8 @@ impl KafkaSender {
     async fn once(&self) -> Result<(), SendError> {
         // at most one report a class is on its way, so this is as bounded as they are
         let (told, mut reports) = mpsc::unbounded_channel();
-        let producer = Arc::new(producer::open(&self.config, Reports::new(told, self.numbers.clone()))?);
+        let producer =
+            Arc::new(producer::open(&self.config, Reports::new(&self.config.topic, told, self.numbers.clone()))?);
         let ended = self.send(&producer, &mut reports).await;
         self.numbers.in_flight(0, 0);
         // closing waits for the client's threads

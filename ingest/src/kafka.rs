@@ -18,7 +18,7 @@ use rdkafka::{
     ClientConfig, ClientContext, Statistics,
     config::RDKafkaLogLevel,
     consumer::{ConsumerContext, StreamConsumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode as Code},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -173,7 +173,13 @@ impl ClientContext for Watcher {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.status.error(&format!("{error}: {reason}"));
+        let what = format!("{error}: {reason}");
+        match error.rdkafka_error_code() {
+            Some(Code::AllBrokersDown) => self.status.disconnected(&self.topic, &what),
+            // one broker of several, or the same outage told by each connection
+            Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => self.status.retried(&what),
+            _ => self.status.error(&what),
+        }
     }
 }
 

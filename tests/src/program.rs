@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{process::Guard, wait};
 
 /// How long a program may take until its HTTP port answers.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A program of ours that runs, its output in a file.
 pub struct Program {

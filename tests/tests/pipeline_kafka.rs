@@ -263,7 +263,7 @@ async fn soak_road_through_kafka() {
         }
         Err(error) => panic!("{error}"),
     };
-    let rounds = if std::env::var_os("SOAK").is_some() { 15 } else { 2 };
+    let rounds = if std::env::var_os("SOAK").is_some() { 10 } else { 2 };
     let seed = fastrand::u64(..);
     println!("seed {seed}, {rounds} rounds");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -306,8 +306,11 @@ async fn soak_road_through_kafka() {
     assert_eq!(site.gaps().await, Vec::<String>::new(), "nothing is missing");
 
     put_aside_and_read_on(&site, &kafka).await;
-    let outages = std::fs::read_to_string(site.path("server.log")).unwrap().matches("kafka: not connected").count();
-    assert!(outages <= 4 * rounds + 2, "said {outages} times, not once an outage");
+    let said = std::fs::read_to_string(site.path("server.log")).unwrap();
+    let said: Vec<&str> =
+        said.lines().filter(|line| line.contains("WARN ingest::kafka") && !line.contains("message refused")).collect();
+    // an outage may be met by two lives of the server, and noticed again while the broker comes up
+    assert!(said.len() <= 4 * rounds, "an outage is said once, not {} times: {said:#?}", said.len());
     road.shutdown.cancel();
     collector.stop();
     server.stop();

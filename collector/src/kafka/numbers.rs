@@ -70,6 +70,12 @@ impl Numbers {
         }
     }
 
+    /// A connection that failed and is tried again by the client itself.
+    pub(crate) fn retried(&self, what: &str) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(error = what, "kafka: connection is tried again");
+    }
+
     /// An error of one broker or batch: said when it is another than the last.
     pub(crate) fn error(&self, what: &str) {
         self.errors.fetch_add(1, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use proto::kafka::RECORD_OVERHEAD_BYTES;
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
     message::DeliveryResult,
     producer::{BaseProducer, Producer, ProducerContext},
     types::RDKafkaErrorCode as Code,
@@ -33,13 +33,14 @@ pub(crate) struct Report {
 
 /// Hears what the client says.
 pub(crate) struct Reports {
+    topic: String,
     told: mpsc::UnboundedSender<Report>,
     numbers: Arc<Numbers>,
 }
 
 impl Reports {
-    pub(crate) fn new(told: mpsc::UnboundedSender<Report>, numbers: Arc<Numbers>) -> Reports {
-        Reports { told, numbers }
+    pub(crate) fn new(topic: &str, told: mpsc::UnboundedSender<Report>, numbers: Arc<Numbers>) -> Reports {
+        Reports { topic: topic.to_owned(), told, numbers }
     }
 }
 
@@ -52,7 +53,9 @@ impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
         let what = format!("{error}: {reason}");
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.numbers.disconnected("", &what),
+            Some(Code::AllBrokersDown) => self.numbers.disconnected(&self.topic, &what),
+            // one broker of several, or the same outage told by each connection
+            Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => self.numbers.retried(&what),
             _ => self.numbers.error(&what),
         }
     }

@@ -154,6 +154,12 @@ impl Status {
         }
     }
 
+    /// A connection that failed and is tried again by the client itself.
+    pub(crate) fn retried(&self, what: &str) {
+        add(&self.errors, 1);
+        tracing::debug!(what, "kafka: connection is tried again");
+    }
+
     /// A broker's error that is not the end of the connection: said when it is another than the last.
     pub(crate) fn error(&self, what: &str) {
         add(&self.errors, 1);
