@@ -18,7 +18,10 @@ use tests::{
     wait,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Until both have said the same; on a busy machine slots and scrapes come late.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How far apart beginnings may lie, seconds: a scrape, a remote write and a slot of each lie between.
+const APART_S: f64 = 10.0;
 
 struct Site {
     folder: tempfile::TempDir,
@@ -301,8 +304,7 @@ async fn prometheus_says_the_same_of_the_same_rules() {
         rules_compared +=
             comparable(&a).as_array().unwrap().iter().map(|g| g["rules"].as_array().unwrap().len()).sum::<usize>();
         for ((labels, ours), (_, theirs)) in beginnings(&a).into_iter().zip(beginnings(&b)) {
-            // scrape, remote write and a slot of each lie between
-            assert!((ours - theirs).abs() <= 3.0, "phase {number}: {labels} began at {ours} and {theirs}");
+            assert!((ours - theirs).abs() <= APART_S, "phase {number}: {labels} began at {ours} and {theirs}");
         }
         // alerts that a limit cleared: Prometheus leaves their series to the lookback, we mark them stale
         let query =
