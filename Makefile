@@ -3,7 +3,7 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt web setup setup-servers setup-web soak bench clean
+.PHONY: help demo rules test check fmt web setup setup-servers setup-web soak bench clean
 
 CARGO ?= cargo
 export PROMQLTEST_DIR ?= $(if $(wildcard ../shared/promqltest),$(abspath ../shared/promqltest))
@@ -16,6 +16,10 @@ help: ## this list
 demo: setup-servers web ## private PostgreSQL and MariaDB, load, `tidewatch up`, two real faults (ONCE=1: unattended)
 	$(CARGO) build --bin tidewatch --bin demo
 	exec "$(TARGET_DIR)/debug/demo" $(if $(ONCE),--once) $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
+
+rules: setup-servers ## every built-in rule on a real state: made, fired, over; table in docs/rule-pack.md (root, 15 minutes)
+	$(CARGO) build --workspace --bins
+	"$(TARGET_DIR)/debug/rule_states" --write docs/rule-pack.md
 
 test: setup web check ## everything CI runs
 	cd web && npm test

@@ -4,7 +4,7 @@
 //! when its value is dropped. Nothing here sleeps for a state: `wait::until` polls with a deadline.
 //!
 //! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` · `mariadb` · `kafka` · `load` (rows
-//! that are counted on both sides).
+//! that are counted on both sides) · `rule_states`.
 
 pub mod kafka;
 pub mod load;
@@ -13,6 +13,7 @@ pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod receiver;
+pub mod rule_states;
 pub mod shop;
 pub mod wait;
 

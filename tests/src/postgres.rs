@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -58,30 +58,48 @@ impl Postgres {
 
     /// Starts the programs of a folder.
     pub async fn start_from(bin: &Path, options: &[&str]) -> Result<Postgres, StartError> {
+        let mut server = Postgres::folder(bin, options)?;
+        let data = server.data_dir().display().to_string();
+        server.tool(
+            "initdb",
+            &["-D", &data, "-U", "postgres", "-A", "trust", "-N", "-k", "-E", "UTF8", "--locale", "C.UTF-8"],
+        )?;
+        server.run().await?;
+        Ok(server)
+    }
+
+    /// A replica that streams from this one through a slot of its.
+    pub async fn follower(&self, slot: &str, options: &[&str]) -> Result<Postgres, StartError> {
+        let mut server = Postgres::folder(&self.bin, options)?;
+        let (data, port) = (server.data_dir().display().to_string(), self.port.to_string());
+        server.tool(
+            "pg_basebackup",
+            &["-D", &data, "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-R", "-S", slot, "-c", "fast"],
+        )?;
+        server.run().await?;
+        Ok(server)
+    }
+
+    /// A folder and a port, nothing in it yet.
+    fn folder(bin: &Path, options: &[&str]) -> Result<Postgres, StartError> {
         let dir = tempfile::Builder::new().prefix("tw-pg-").tempdir()?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         fs::create_dir(dir.path().join("sock"))?;
-        fs::create_dir(dir.path().join("data"))?;
+        fs::DirBuilder::new().mode(0o700).create(dir.path().join("data"))?;
         if is_root() {
             give(dir.path(), "postgres")?;
         }
-        let mut server = Postgres {
-            guard: None,
-            bin: bin.to_owned(),
-            port: free_port()?,
-            options: options.iter().map(|o| (*o).to_owned()).collect(),
-            dir,
-        };
-        let out = server
-            .program("initdb")
-            .args(["-D", &server.data_dir().display().to_string(), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"])
-            .args(["--locale", "C.UTF-8"])
-            .output()?;
-        if !out.status.success() {
-            return Err(StartError::Failed(String::from_utf8_lossy(&out.stderr).into_owned()));
+        let options = options.iter().map(|o| (*o).to_owned()).collect();
+        Ok(Postgres { guard: None, bin: bin.to_owned(), port: free_port()?, options, dir })
+    }
+
+    /// Runs one of the server's programs, as the server's account, and waits for it.
+    pub fn tool(&self, name: &str, arguments: &[&str]) -> Result<(), StartError> {
+        let out = self.program(name).args(arguments).output()?;
+        if out.status.success() {
+            return Ok(());
         }
-        server.run().await?;
-        Ok(server)
+        Err(StartError::Failed(format!("{name}: {}", String::from_utf8_lossy(&out.stderr))))
     }
 
     /// Starts it again after [`Postgres::stop`] or [`Postgres::crash`], on the same port and data.

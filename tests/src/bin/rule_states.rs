@@ -1,0 +1,308 @@
+//! Every rule of the pack against a real state: made, seen to fire, ended, seen to be over. Prints a table; exits 0 only if every
+//! rule that can be tried here fired and was over again.
+//!
+//! It wants to be root (loop devices, control groups) on a machine that can spare some gigabytes and fifteen minutes.
+//! `--write FILE` also writes the table there; `--own` tries only what is about collectors and Tidewatch itself, in five minutes.
+
+use std::{process::ExitCode, time::Duration};
+
+use serde_json::Value;
+use tests::rule_states::{board::Row, host, mariadb, own, postgres, rules::Override, stage::Stage};
+
+/// How long alerts may take to fire, and to be over: series that vanish are seen for five minutes more.
+const FIRES_WITHIN: Duration = Duration::from_secs(240);
+const RESOLVES_WITHIN: Duration = Duration::from_secs(480);
+/// Time in which the statement statistics get a past.
+const BASELINE: Duration = Duration::from_secs(75);
+
+/// Rules that have no state here, and why.
+const NOT_HERE: [(&str, &str); 5] = [
+    (
+        "CollectorDropsData",
+        "16 MiB is the smallest spool; tests/tests/pipeline_kill.rs fills one and finds the loss in gaps",
+    ),
+    ("DiskFullForecast", "needs hours of history; see the forecasts' own test"),
+    ("ConnectionsFullForecast", "needs hours of history; see the forecasts' own test"),
+    ("WraparoundForecast", "needs hours of history; see the forecasts' own test"),
+    ("SlotLostForecast", "needs hours of history; see the forecasts' own test"),
+];
+
+fn overrides() -> Vec<Override> {
+    let memory = host::memory_used_percent() + 9.0;
+    let o = |rule, shipped, tested: &str, why| Override { rule, shipped, tested: tested.to_owned(), why };
+    let age = "an age that would have to be waited for";
+    vec![
+        o("LongTransaction", "above: 900, recover: 60", "above: 20, recover: 15", age),
+        o("IdleInTransaction", "above: 300, recover: 30", "above: 20, recover: 15", age),
+        o("PreparedTransactionForgotten", "above: 300, recover: 60", "above: 20, recover: 15", age),
+        o(
+            "VacuumHeldBack",
+            "above: 1000000, recover: 500000",
+            "above: 20000, recover: 10000",
+            "a million transactions take too long here",
+        ),
+        o(
+            "WalRetainedBySlot",
+            "above: 5368709120, recover: 2147483648",
+            "above: 16777216, recover: 8388608",
+            "5 GB of WAL is too much for this disk",
+        ),
+        o(
+            "MemoryShort",
+            "above: 92, recover: 88",
+            &format!("above: {memory:.0}, recover: {:.0}", memory - 2.0),
+            "others work on this machine",
+        ),
+        o("FileHandlesNearMax", "above: 80, recover: 70", "above: 4, recover: 2", "others work on this machine"),
+        o(
+            "IoPressure",
+            "above: 30, recover: 15",
+            "above: 2, recover: 1",
+            "the disk is fast and others keep the processors busy",
+        ),
+        o(
+            "DiskSlow",
+            "above: 50, recover: 30",
+            "above: 0.05, recover: 0.02",
+            "the disk is fast; there is no device mapper to slow one down",
+        ),
+        o(
+            "MemoryPressure",
+            "above: 10, recover: 5",
+            "above: 1, recover: 0.5",
+            "only one control group is squeezed, and others keep the processors busy",
+        ),
+        o(
+            "NewCostlyStatement",
+            "INTERVAL '2 hours'",
+            "INTERVAL '60 seconds'",
+            "a past that would have to be waited for",
+        ),
+        o(
+            "NewCostlyStatement",
+            "INTERVAL '10 minutes'",
+            "INTERVAL '50 seconds'",
+            "a past that would have to be waited for",
+        ),
+        o(
+            "NewCostlyStatement",
+            "INTERVAL '5 minutes'",
+            "INTERVAL '30 seconds'",
+            "the same share over a shorter window",
+        ),
+        o("NewCostlyStatement", "/ 300000.0", "/ 30000.0", "the same share over a shorter window"),
+        o("NewCostlyStatement", ">= 15000", ">= 1500", "the same share over a shorter window"),
+        o(
+            "MessagesNotDelivered",
+            "INTERVAL '10 minutes'",
+            "INTERVAL '1 minute'",
+            "a window that would have to be waited for",
+        ),
+    ]
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (write, own_only) = match words.as_slice() {
+        [] => (None, false),
+        [flag] if flag == "--own" => (None, true),
+        [flag, file] if flag == "--write" => (Some(file.clone()), false),
+        _ => {
+            eprintln!("rule_states: allowed: --own, --write FILE");
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = run(own_only) => outcome,
+        () = asked_to_stop() => Err(anyhow::anyhow!("stopped; nothing stays behind")),
+    };
+    let rows = match outcome {
+        Ok(rows) => rows,
+        Err(error) => {
+            eprintln!("\nrule_states failed: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let table = table(&rows);
+    println!("\n{table}");
+    if let Some(file) = write
+        && let Err(error) = std::fs::write(&file, page(&table))
+    {
+        eprintln!("{file}: {error}");
+        return ExitCode::FAILURE;
+    }
+    let silent: Vec<&str> = rows.iter().filter(|r| r.fired_s.is_none() || !ended(r)).map(|r| r.rule).collect();
+    let without: Vec<String> = names()
+        .into_iter()
+        .filter(|n| !rows.iter().any(|r| r.rule == n) && !NOT_HERE.iter().any(|(r, _)| r == n))
+        .collect();
+    println!(
+        "{} rules seen to fire; not seen: {silent:?}; without a state: {without:?}",
+        rows.len() - rows.iter().filter(|r| r.fired_s.is_none()).count()
+    );
+    if silent.is_empty() && (own_only || without.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Over, or kept up by others who work on this machine.
+fn ended(row: &Row) -> bool {
+    row.resolved_s.is_some() || row.before
+}
+
+/// Every alerting rule of the pack.
+fn names() -> Vec<String> {
+    let groups = alerting::builtin::groups(15_000).unwrap_or_default();
+    groups.iter().flat_map(|g| &g.rules).filter(|r| r.alerting().is_some()).map(|r| r.name.clone()).collect()
+}
+
+async fn run(own_only: bool) -> anyhow::Result<Vec<Row>> {
+    let mut stage = Stage::start(&overrides()).await?;
+    if own_only {
+        return own_rules(&mut stage).await;
+    }
+    let mut host_states = host::prepare(&stage)?;
+    let mut on_postgres = postgres::prepare(&mut stage).await?;
+    let mut on_mariadb = mariadb::prepare(&mut stage).await?;
+    let mut of_own = own::prepare(&mut stage)?;
+    stage.collect_all()?;
+    stage.until_query("count(up == 1) > 9", FIRES_WITHIN).await?;
+    println!("every server is seen; {} s of past", BASELINE.as_secs());
+    tokio::time::sleep(BASELINE).await;
+    let before = stage.board.firing().await;
+    let named = |a: &Value| format!("{} {}", a["labels"]["alertname"], a["labels"]["instance"]);
+    println!("firing before any state is made: {:?}", before.iter().map(named).collect::<Vec<_>>());
+
+    println!("\nfirst: all at once");
+    own::make(&mut stage, &mut of_own).await?;
+    mariadb::make(&stage, &mut on_mariadb).await?;
+    postgres::make(&stage, &mut on_postgres).await?;
+    host::make(&stage, &mut host_states).await?;
+    stage.brittle.stop();
+    stage.board.made("MysqlDown", Some("brittle"), "the server is stopped").await;
+    stage.read_slow_things_now()?;
+    let mut rules: Vec<&'static str> = vec!["MysqlDown"];
+    rules.extend(postgres::RULES.iter().chain(&postgres::REPLICA_RULES).chain(&mariadb::RULES));
+    rules.extend(host::RULES.iter().chain(&own::RULES));
+    stage.board.mark_before(&before).await;
+    let silent = stage.board.until_fired(&rules, FIRES_WITHIN).await;
+    println!("silent so far: {silent:?}");
+    println!("\nall of it ends");
+    host::heal(&stage, &mut host_states).await?;
+    own::heal(&mut stage, &mut of_own).await?;
+    mariadb::heal(&stage, &mut on_mariadb).await?;
+    postgres::heal(&stage, &mut on_postgres).await?;
+    stage.brittle.run().await?;
+    stage.board.healed(&["MysqlDown"]).await;
+    stage.read_slow_things_now()?;
+    let still = stage.board.until_resolved(&rules, RESOLVES_WITHIN).await;
+    println!("not over yet: {still:?}");
+
+    println!("\nsecond: restarts and stops");
+    mariadb::break_replication(&stage).await?;
+    own::stop_maintenance(&stage).await?;
+    host::squeeze(&stage, &mut host_states).await?;
+    stage.fragile.stop();
+    stage.board.made("PostgresDown", Some("fragile"), "the server is stopped").await;
+    stage.aged.stop();
+    stage.aged.run().await?;
+    stage.board.made("PostgresRestarted", Some("aged"), "a fast restart").await;
+    stage.store.stop();
+    stage.store.run().await?;
+    stage.board.made("MysqlRestarted", Some("store"), "a fast restart").await;
+    stage.stop_collector("odd", false);
+    own::collect_odd(&mut stage, &["unshare", "--time", "--boottime", "90000", "--fork", "--kill-child"])?;
+    let what = "its collector goes on in a time namespace where the kernel says it booted a day earlier";
+    stage.board.made("HostRebooted", Some("odd-host"), what).await;
+    let mut rules: Vec<&'static str> = vec!["PostgresDown", "PostgresRestarted", "MysqlRestarted"];
+    rules.extend(host::SQUEEZED.iter().chain(&["ReplicationBroken", "MaintenanceFails", "HostRebooted"]));
+    println!("silent so far: {:?}", stage.board.until_fired(&rules, FIRES_WITHIN).await);
+    mariadb::mend_replication(&stage).await?;
+    own::resume_maintenance(&stage).await?;
+    host::relax(&stage, &mut host_states).await;
+    stage.fragile.run().await?;
+    stage.board.healed(&rules).await;
+
+    println!("\nthird: our own programs");
+    for _ in 0..4 {
+        stage.stop_collector("odd", true);
+        own::collect_odd(&mut stage, &[])?;
+        // as long as one of its readings of itself takes to arrive
+        tokio::time::sleep(Duration::from_secs(8)).await;
+    }
+    stage.board.made("CollectorRestarts", Some("odd-host"), "kill -9 and a start, four times").await;
+    println!("silent so far: {:?}", stage.board.until_fired(&["CollectorRestarts"], FIRES_WITHIN).await);
+    stage.board.healed(&["CollectorRestarts"]).await;
+    println!("not over yet: {:?}", stage.board.until_resolved(&rules, RESOLVES_WITHIN).await);
+    println!("not over yet: {:?}", stage.board.until_resolved(&["CollectorRestarts"], RESOLVES_WITHIN).await);
+    own::crash_with_damage(&mut stage).await?;
+    stage.stop_collector("odd", false);
+    stage.board.made("CollectorSilent", Some("odd-host"), "a collector is stopped").await;
+    let rules = ["TidewatchRestarted", "StoreDamaged", "CollectorSilent"];
+    println!("silent so far: {:?}", stage.board.until_fired(&rules, FIRES_WITHIN).await);
+    own::collect_odd(&mut stage, &[])?;
+    stage.stop_server();
+    stage.run_server().await?;
+    stage.board.healed(&rules).await;
+    println!("not over yet: {:?}", stage.board.until_resolved(&rules, RESOLVES_WITHIN).await);
+    Ok(stage.board.rows().await)
+}
+
+/// Only what is about collectors and Tidewatch itself.
+async fn own_rules(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
+    stage.aged.connect("postgres").await?.batch_execute("CREATE ROLE plain LOGIN").await?;
+    let mut of_own = own::prepare(stage)?;
+    stage.collect_all()?;
+    stage.until_query("count(up == 1) > 9", FIRES_WITHIN).await?;
+    own::make(stage, &mut of_own).await?;
+    println!("silent so far: {:?}", stage.board.until_fired(&own::RULES, FIRES_WITHIN).await);
+    own::heal(stage, &mut of_own).await?;
+    stage.aged.connect("postgres").await?.batch_execute("GRANT pg_monitor TO plain").await?;
+    println!("not over yet: {:?}", stage.board.until_resolved(&own::RULES, RESOLVES_WITHIN).await);
+    Ok(stage.board.rows().await)
+}
+
+fn table(rows: &[Row]) -> String {
+    let overrides = overrides();
+    let mut out =
+        "| rule | state made | thresholds | fired after | resolved after |\n|---|---|---|---|---|\n".to_owned();
+    for row in rows {
+        let mut changed: Vec<String> = Vec::new();
+        for o in overrides.iter().filter(|o| o.rule == row.rule) {
+            changed.push(format!("{} for {}: {}", o.tested, o.shipped, o.why));
+        }
+        let thresholds = if changed.is_empty() { "as shipped".to_owned() } else { changed.join("; ") };
+        let fired = match row.fired_s {
+            _ if row.before => "there before: others' work on this machine".to_owned(),
+            Some(s) => format!("{s:.0} s, {}", row.level),
+            None => "not".to_owned(),
+        };
+        let resolved = row.resolved_s.map_or_else(|| "not".to_owned(), |s| format!("{s:.0} s"));
+        out += &format!("| {} | {} | {thresholds} | {fired} | {resolved} |\n", row.rule, row.made);
+    }
+    for (rule, why) in NOT_HERE {
+        out += &format!("| {rule} | not made here: {why} | | | |\n");
+    }
+    out
+}
+
+fn page(table: &str) -> String {
+    format!(
+        "# The rule pack on real states\n\nWritten by `make rules`, which brings servers, hosts and programs into what each rule is about \
+         (`tests/src/rule_states/`). PostgreSQL and MariaDB are Debian's; rules are the shipped text with `for` and the windows of \
+         rates shortened (`tests/src/rule_states/rules.rs`), thresholds as shipped unless said otherwise. Seconds count from the state \
+         to the alert in `/api/v1/alerts`, and from its end to the alert's. The MySQL half of a rule was run on MariaDB; no server of \
+         MySQL was at hand.\n\n{table}"
+    )
+}
