@@ -317,6 +317,6 @@ async fn brokers_that_are_away_are_waited_for() {
     broker.cluster.broker_up(1).unwrap();
     broker.put(0, &logs("c1", 2, 1)).await;
     server.until_read(&[2]).await;
-    assert!(server.status.numbers().connected);
+    server.until("connected again", |s| s.status.numbers().connected).await;
     server.stop().await;
 }
