@@ -3,7 +3,7 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo rules test check fmt web setup setup-servers setup-web soak bench clean
+.PHONY: help demo faults rules test check fmt web setup setup-servers setup-web soak bench clean
 
 CARGO ?= cargo
 export PROMQLTEST_DIR ?= $(if $(wildcard ../shared/promqltest),$(abspath ../shared/promqltest))
@@ -20,6 +20,10 @@ demo: setup-servers web ## private PostgreSQL and MariaDB, load, `tidewatch up`,
 rules: setup-servers ## every built-in rule on a real state: made, fired, over; table in docs/rule-pack.md (root, 15 minutes)
 	$(CARGO) build --workspace --bins
 	"$(TARGET_DIR)/debug/rule_states" --write docs/rule-pack.md
+
+faults: setup-servers ## ten real faults on real servers, one at a time, and what is said of each (ONLY=locks,disk: some)
+	$(CARGO) build --workspace --bins
+	exec "$(TARGET_DIR)/debug/faults"
 
 test: setup web check ## everything CI runs
 	cd web && npm test

@@ -6,7 +6,7 @@ use crate::rule::RuleGroup;
 use crate::rule_file::{self, RuleFileError};
 
 /// Name and text of each built-in rule file.
-pub const FILES: [(&str, &str); 9] = [
+pub const FILES: [(&str, &str); 10] = [
     ("builtin:hosts.yaml", include_str!("../rules/hosts.yaml")),
     ("builtin:databases.yaml", include_str!("../rules/databases.yaml")),
     ("builtin:postgresql.yaml", include_str!("../rules/postgresql.yaml")),
@@ -15,11 +15,12 @@ pub const FILES: [(&str, &str); 9] = [
     ("builtin:statements.yaml", include_str!("../rules/statements.yaml")),
     ("builtin:forecasts.yaml", include_str!("../rules/forecasts.yaml")),
     ("builtin:collector.yaml", include_str!("../rules/collector.yaml")),
+    ("builtin:faults.yaml", include_str!("../rules/faults.yaml")),
     ("builtin:tidewatch.yaml", include_str!("../rules/tidewatch.yaml")),
 ];
 
 /// One fault, one message: what makes the alerts after it needless, where these labels are equal.
-const INHIBITS: [(&str, &str, &[&str]); 15] = [
+const INHIBITS: [(&str, &str, &[&str]); 18] = [
     // a server that is away explains all that is said of it
     (r#"alertname=~"PostgresDown|MysqlDown""#, r#"alertname!~"PostgresDown|MysqlDown""#, &["instance"]),
     (
@@ -42,12 +43,20 @@ const INHIBITS: [(&str, &str, &[&str]); 15] = [
     ),
     (r#"alertname="StatementRegression""#, r#"alertname="NewCostlyStatement""#, &["instance", "fingerprint"]),
     // a replica that stands still is behind, and keeps WAL on its primary
-    (r#"alertname=~"ReplicationBroken|ReplayPaused""#, r#"alertname="ReplicationLag""#, &["instance"]),
     (
-        r#"alertname=~"ReplicationSlotInactive|ReplicationSlotLost""#,
-        r#"alertname="WalRetainedBySlot""#,
-        &["instance", "slot_name"],
+        r#"alertname=~"ReplicationBroken|ReplicaNotStreaming|ReplayPaused""#,
+        r#"alertname="ReplicationLag""#,
+        &["instance"],
     ),
+    (r#"alertname="ReplicationSlotLost""#, r#"alertname="WalRetainedBySlot""#, &["instance", "slot_name"]),
+    (r#"alertname=~"ReplicationSlotLost|WalRetainedBySlot""#, r#"alertname="ReplicaLost""#, &["instance"]),
+    // statements are slow because the server is busy with this, and what fails is rolled back
+    (
+        r#"alertname=~"CheckpointStorm|RedoPressure|TempSpill|ConnectionsNearMax""#,
+        r#"alertname=~"StatementRegression|NewCostlyStatement""#,
+        &["instance"],
+    ),
+    (r#"alertname="ErrorBurst""#, r#"alertname=~"PostgresRollbacks|LoginFailures""#, &["instance"]),
     // a host short of memory reads back from disk what it evicted
     (r#"alertname="OomKill""#, r#"alertname=~"MemoryShort|MemoryPressure|IoPressure""#, &["instance"]),
     (r#"alertname=~"MemoryShort|MemoryPressure""#, r#"alertname=~"IoPressure|DiskSlow""#, &["instance"]),

@@ -38,6 +38,8 @@ pub struct Config {
     pub rules: Vec<String>,
     /// Whether the built-in rule pack is evaluated.
     pub builtin_rules: bool,
+    /// Files of verdict trees beside the built-in ones; `*` and `?` as above.
+    pub diagnosis: Vec<String>,
     /// Interval of rule groups that name none.
     pub evaluation_interval: String,
     /// Labels added to every alert that leaves.
@@ -57,6 +59,7 @@ impl Default for Config {
         Config {
             rules: Vec::new(),
             builtin_rules: true,
+            diagnosis: Vec::new(),
             evaluation_interval: EVALUATION_INTERVAL.into(),
             external_labels: BTreeMap::new(),
             external_url: String::new(),
@@ -121,6 +124,8 @@ fn wrong<T>(field: impl Into<String>, message: impl Into<String>) -> Result<T, C
 pub struct Settings {
     /// Patterns of rule files.
     pub rules: Vec<String>,
+    /// Patterns of files with verdict trees.
+    pub diagnosis: Vec<String>,
     /// What patterns are relative to.
     pub base: PathBuf,
     /// Whether the built-in rules are evaluated.
@@ -214,6 +219,7 @@ impl Config {
         }
         Ok(Settings {
             rules: self.rules,
+            diagnosis: self.diagnosis,
             base: base.into(),
             builtin_rules: self.builtin_rules,
             evaluation_interval_ms,

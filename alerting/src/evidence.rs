@@ -2,6 +2,7 @@
 //! their answers. What could not be had is named in the bundle.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diagnosis::blocking;
@@ -9,6 +10,7 @@ use diagnosis::evidence::{Evidence, ForecastEvidence, LogLine, ObjectChange, Ser
 use diagnosis::session::Session;
 use diagnosis::statement::{PlanSeen, StatementChange, StatementCost, rank};
 use diagnosis::verdict::Trees;
+use parking_lot::Mutex;
 use query::Querier;
 use query::promql::AnswerValue;
 use serde_json::{Value, json};
@@ -62,31 +64,51 @@ pub struct Collector {
     /// Whose data.
     pub tenant: String,
     /// What judges.
-    pub trees: std::sync::Arc<Trees>,
+    pub trees: Arc<Mutex<Arc<Trees>>>,
     /// Forecasts behind alerts.
     pub forecasts: Forecasts,
 }
 
 impl Collector {
+    /// The trees in force.
+    pub(crate) fn trees(&self) -> Arc<Trees> {
+        self.trees.lock().clone()
+    }
+
+    /// Judges by other trees from now on.
+    pub(crate) fn judge_by(&self, trees: Arc<Trees>) {
+        *self.trees.lock() = trees;
+    }
+
     /// The bundle of an alert, as of `now_ms`; `expr` is its rule's PromQL, if it has one.
     pub async fn collect(&self, alert: &Active, expr: Option<&str>, now_ms: i64) -> Evidence {
         let instance = alert.labels.get("instance").unwrap_or("").to_string();
         let began_ms = alert.track.active_at_ms.min(now_ms);
         let window = Window { from_ms: began_ms - BEFORE_MS, to_ms: now_ms };
-        let mut evidence =
-            Evidence { collected_at_ms: now_ms, window, instance: instance.clone(), ..Evidence::default() };
+        let mut evidence = Evidence {
+            collected_at_ms: now_ms,
+            window,
+            instance: instance.clone(),
+            labels: alert.labels.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            value: alert.track.value.is_finite().then_some(alert.track.value),
+            ..Evidence::default()
+        };
         if instance.is_empty() {
             evidence.errors.push("the alert has no label instance: only its own series is shown".into());
         }
+        let name = alert.labels.get(ALERT_NAME).unwrap_or("");
         let fingerprint = alert.labels.get("fingerprint").unwrap_or("");
-        let (series, statements, sessions, logs, changes) = tokio::join!(
+        let (series, statements, sessions, logs, changes, (facts, failed)) = tokio::join!(
             bounded("series", self.series(&instance, expr, window)),
             bounded("statements", self.statements(&instance, fingerprint, began_ms, now_ms)),
             bounded("sessions", self.sessions(&instance, window)),
             bounded("logs", self.logs(&instance, window)),
             bounded("changes", self.changes(&instance, began_ms, now_ms)),
+            self.facts(name, &evidence),
         );
+        evidence.facts = facts;
         let errors = &mut evidence.errors;
+        errors.extend(failed);
         evidence.series = keep(series, errors);
         evidence.statements = keep(statements, errors);
         evidence.sessions = keep(sessions, errors);
@@ -95,7 +117,7 @@ impl Collector {
         let forecast = self.forecasts.of_alert(alert.fingerprint);
         evidence.forecast = forecast.map(|report| ForecastEvidence { series: vec![report] });
         evidence.blocking = blocking::trees(&evidence.sessions);
-        evidence.findings = self.trees.judge(alert.labels.get(ALERT_NAME).unwrap_or(""), &evidence);
+        evidence.findings = self.trees().judge(name, &evidence);
         evidence
     }
 
@@ -136,7 +158,7 @@ impl Collector {
     async fn costs(&self, instance: &str, from_ms: i64, to_ms: i64) -> Result<Vec<StatementCost>, String> {
         let sql = format!(
             "SELECT fingerprint, database, \"user\", sum(calls) AS calls, sum(total_ms) AS total_ms, sum(\"rows\") AS \"rows\", \
-             sum(blocks_read) AS blocks_read FROM statement_stats \
+             sum(blocks_read) AS blocks_read, sum(rows_examined) AS rows_examined FROM statement_stats \
              WHERE instance = {} AND ts > {} AND ts <= {} GROUP BY fingerprint, database, \"user\"",
             quoted(instance),
             moment(from_ms),

@@ -107,7 +107,7 @@ mod tests {
             mean_ms: 250.0,
             rows: None,
             blocks_read: None,
-            before: Some(Before { calls: 10, mean_ms: 2.0 }),
+            before: Some(Before { calls: 10, mean_ms: 2.0, rows_each: None }),
             change_ratio: Some(ratio),
             plan: None,
         };

@@ -11,12 +11,13 @@
 //! `active`, `sight`, `forecast`, `evaluate`, `group`, `rule_numbers` · `message`, `dispatch`, `inhibit`, `silence`,
 //! `recurrence`, `dedup`, `told` · `journal`, `operators` ·
 //! `outbox`, `deliver`, `content`, `known` · `webhook`, `mail`, `mail_body`, `sms`, `robot`, `dingtalk`, `wecom`, `feishu`, `slack` ·
-//! `exchange`, `answer_codes`, `signing`, `secret` · `ledger`, `history`, `why`, `evidence` · `prometheus_json` · `alerting` (all of it
-//! at work) · `unit_test` (rules tried on a virtual clock).
+//! `exchange`, `answer_codes`, `signing`, `secret` · `ledger`, `history`, `why`, `evidence`, `asked`, `trees` · `prometheus_json` ·
+//! `alerting` (all of it at work) · `unit_test` (rules tried on a virtual clock).
 
 pub mod active;
 mod alerting;
 pub mod answer_codes;
+mod asked;
 pub mod builtin;
 pub mod config;
 pub mod content;
@@ -60,6 +61,7 @@ pub mod sms;
 pub mod state;
 pub mod template;
 pub mod told;
+pub mod trees;
 pub mod unit_test;
 pub mod webhook;
 pub mod wecom;

@@ -1,10 +1,13 @@
 //! Everything around one alert, frozen when it fired. Its JSON is stored with the alert and served as it is.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::blocking::BlockNode;
 use crate::forecast::SeriesReport;
+use crate::question::Unit;
 use crate::session::Session;
 use crate::statement::StatementChange;
 use crate::verdict::Finding;
@@ -19,6 +22,10 @@ pub struct Evidence {
     pub window: Window,
     /// Whom it is about.
     pub instance: String,
+    /// The alert's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The alert's value; `null`: not a number.
+    pub value: Option<f64>,
     /// Series around the alert.
     pub series: Vec<SeriesEvidence>,
     /// Top statements with their change.
@@ -33,6 +40,8 @@ pub struct Evidence {
     pub changes: Vec<ObjectChange>,
     /// Of alerts of forecast rules: the forecast they rest on.
     pub forecast: Option<ForecastEvidence>,
+    /// Answers to what the trees of this alert asked.
+    pub facts: Vec<AskedFact>,
     /// Verdicts, most fitting first.
     pub findings: Vec<Finding>,
     /// What could not be had, and why.
@@ -45,6 +54,24 @@ pub struct Evidence {
 pub struct ForecastEvidence {
     /// The alert's series.
     pub series: Vec<SeriesReport>,
+}
+
+/// The answer to one question of a tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AskedFact {
+    /// Verdict at the root of the tree that asked.
+    pub tree: String,
+    /// Name of the fact.
+    pub name: String,
+    /// Its number, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<f64>,
+    /// Its text, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// How its number reads.
+    #[serde(default)]
+    pub unit: Unit,
 }
 
 /// A span of time, milliseconds.

@@ -22,9 +22,16 @@ pub struct StatementCost {
     pub rows: Option<i64>,
     /// Shared blocks read.
     pub blocks_read: Option<i64>,
+    /// Rows read to get there (MySQL).
+    pub rows_examined: Option<i64>,
 }
 
 impl StatementCost {
+    /// Rows an execution; `None` where the server does not say or there were no executions.
+    pub fn rows_each(&self) -> Option<f64> {
+        self.rows.filter(|_| self.calls > 0).map(|r| r as f64 / self.calls as f64)
+    }
+
     /// Milliseconds an execution; 0 without executions.
     pub fn mean_ms(&self) -> f64 {
         if self.calls > 0 { self.total_ms / self.calls as f64 } else { 0.0 }
@@ -55,6 +62,9 @@ pub struct Before {
     pub calls: i64,
     /// Milliseconds an execution.
     pub mean_ms: f64,
+    /// Rows an execution.
+    #[serde(default)]
+    pub rows_each: Option<f64>,
 }
 
 /// A statement with its change.
@@ -98,7 +108,8 @@ pub fn rank(now: &[StatementCost], before: &[StatementCost], limit: usize) -> Ve
         .iter()
         .filter(|s| s.calls > 0 || s.total_ms > 0.0)
         .map(|s| {
-            let was = before.get(&key(s)).map(|b| Before { calls: b.calls, mean_ms: b.mean_ms() });
+            let was =
+                before.get(&key(s)).map(|b| Before { calls: b.calls, mean_ms: b.mean_ms(), rows_each: b.rows_each() });
             let excess = s.total_ms - was.map_or(0.0, |b| b.mean_ms * s.calls as f64);
             let change = StatementChange {
                 fingerprint: s.fingerprint.clone(),

@@ -67,6 +67,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let config = Config::load(&file)?;
             let rules = &config.alerting;
             let groups = alerting::rule_file::load(&rules.rules, &rules.base, rules.evaluation_interval_ms)?;
+            alerting::trees::load(rules)?;
             let rules: usize = groups.iter().map(|group| group.rules.len()).sum();
             let data_dir = config.store.data_dir.display();
             println!(

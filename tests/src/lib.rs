@@ -4,8 +4,13 @@
 //! when its value is dropped. Nothing here sleeps for a state: `wait::until` polls with a deadline.
 //!
 //! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` · `mariadb` · `kafka` · `load` (rows
-//! that are counted on both sides) · `rule_states`.
+//! that are counted on both sides) · `rule_states` · `program` (our own) · `receiver` · `shop` (load) · `fault_stage`, `fault_disk`,
+//! `fault_postgres`, `fault_mariadb` (ten real faults).
 
+pub mod fault_disk;
+pub mod fault_mariadb;
+pub mod fault_postgres;
+pub mod fault_stage;
 pub mod kafka;
 pub mod load;
 pub mod mariadb;

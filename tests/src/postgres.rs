@@ -102,6 +102,36 @@ impl Postgres {
         Err(StartError::Failed(format!("{name}: {}", String::from_utf8_lossy(&out.stderr))))
     }
 
+    /// Starts a streaming replica of a running server of the same version, over a slot of this name. A tablespace at `moved`
+    /// gets a folder of the replica's own: both live on one host.
+    pub async fn replica_of(
+        primary: &Postgres,
+        slot: &str,
+        moved: Option<&Path>,
+        options: &[&str],
+    ) -> Result<Postgres, StartError> {
+        let dir = tempfile::Builder::new().prefix("tw-pg-replica-").tempdir()?;
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+        fs::create_dir(dir.path().join("sock"))?;
+        if is_root() {
+            give(dir.path(), "postgres")?;
+        }
+        let options = options.iter().map(|o| (*o).to_owned()).collect();
+        let mut server = Postgres { guard: None, bin: primary.bin.clone(), port: free_port()?, options, dir };
+        let mut copy = server.program("pg_basebackup");
+        copy.args(["-D", &server.data_dir().display().to_string(), "-d", &primary.url("postgres", "postgres")]);
+        copy.args(["-R", "-X", "stream", "-c", "fast", "-C", "-S", slot]);
+        if let Some(moved) = moved {
+            copy.arg("-T").arg(format!("{}={}", moved.display(), server.dir.path().join("tables").display()));
+        }
+        let out = copy.output()?;
+        if !out.status.success() {
+            return Err(StartError::Failed(String::from_utf8_lossy(&out.stderr).into_owned()));
+        }
+        server.run().await?;
+        Ok(server)
+    }
+
     /// Starts it again after [`Postgres::stop`] or [`Postgres::crash`], on the same port and data.
     pub async fn run(&mut self) -> Result<(), StartError> {
         let log = fs::File::create(self.dir.path().join("postgres.out"))?;

@@ -15,6 +15,7 @@ impl Alerting {
     /// Reads the rule files again; what they change takes effect at once, all of it or, on an error, nothing.
     pub async fn reload(&self, settings: Settings) -> Result<(), StartError> {
         let fresh = load(&settings)?;
+        let trees = Arc::new(crate::trees::load(&settings)?);
         let now_ms = (self.0.clock)();
         let mut groups = self.0.groups.write().await;
         let mut old: BTreeMap<(String, String), Group> = BTreeMap::new();
@@ -42,6 +43,7 @@ impl Alerting {
             let name = rule_group(&group.group.name, &group.group.file);
             gone.extend(group.rules.into_iter().flat_map(|r| r.active.into_values()).map(|a| (name.clone(), a)));
         }
+        self.0.evidence.judge_by(trees);
         *self.0.settings.lock() = Arc::new(settings);
         drop(groups);
         for (group, alert) in gone {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use diagnosis::verdict::Trees;
 use parking_lot::Mutex;
 use query::Querier;
 use storage::Store;
@@ -47,6 +46,7 @@ impl Alerting {
         clock: Clock,
     ) -> Result<Alerting, StartError> {
         let groups = load(&settings)?;
+        let trees = Arc::new(crate::trees::load(&settings)?);
         let state = |source| StartError::State { folder: folder.clone(), source };
         let (outbox, told_in_outbox) = Outbox::open(&folder.join("outbox")).map_err(state)?;
         let mut told = Told::open(&folder.join("told.json")).map_err(state)?;
@@ -63,7 +63,7 @@ impl Alerting {
         let evidence = Collector {
             querier: querier.clone(),
             tenant: tenant.into(),
-            trees: Arc::new(Trees::builtin()),
+            trees: Arc::new(Mutex::new(trees)),
             forecasts: Forecasts::default(),
         };
         let alerting = Alerting(Arc::new(Inner {

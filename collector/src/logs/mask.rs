@@ -58,6 +58,43 @@ static HEX_DUMP: LazyLock<Regex> = LazyLock::new(|| regex(r"(?s)(\d+: len \d+; h
 static QUERY_ADDRESS: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(?s)(Query \(0x[0-9a-f]+\): )(.*?)(\n\s*\n|\nConnection ID|$)"));
 
+/// A replica's error with the statement it could not apply: quoted texts within quotes, so taken apart first.
+static APPLY_ERROR: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r"(?s)^(.*Error )'(.*)'( on query\. Default database: )'([^']*)'(\. Query: )'(.*)'(,? ?.*?)$")
+});
+/// A session's statement in PostgreSQL's report of a deadlock.
+static DEADLOCK_PARTY: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s*Process \d+: "));
+
+/// The report of a deadlock with its statements masked; other texts as they are.
+fn deadlock_report(text: &str) -> String {
+    if !text.lines().any(|l| DEADLOCK_PARTY.is_match(l)) {
+        return text.into();
+    }
+    let mut out: Vec<String> = Vec::new();
+    let mut statement: Option<(String, String)> = None;
+    let finish = |statement: &mut Option<(String, String)>, out: &mut Vec<String>| {
+        if let Some((head, sql)) = statement.take() {
+            out.push(format!("{head}{}", mask_sql(Dialect::Postgresql, &sql)));
+        }
+    };
+    for line in text.lines() {
+        match (DEADLOCK_PARTY.find(line), &mut statement) {
+            (Some(head), _) => {
+                finish(&mut statement, &mut out);
+                statement = Some((head.as_str().into(), line[head.end()..].into()));
+            }
+            // a statement of several lines
+            (None, Some((_, sql))) => {
+                sql.push('\n');
+                sql.push_str(line);
+            }
+            (None, None) => out.push(line.into()),
+        }
+    }
+    finish(&mut statement, &mut out);
+    out.join("\n")
+}
+
 /// Whether quotes of this kind hold values or names at the server, unless the word before says otherwise.
 const QUOTES: [char; 2] = ['"', '\''];
 
@@ -99,9 +136,14 @@ pub fn message(engine: Engine, text: &str) -> String {
     if let Some(captures) = STATEMENT_IN_MESSAGE.captures(text).filter(|_| engine == Engine::Postgresql) {
         return format!("{}{}", &captures[1], mask_sql(dialect(engine), &captures[2]));
     }
+    if let Some(c) = APPLY_ERROR.captures(text).filter(|_| engine != Engine::Postgresql) {
+        let (error, query) = (message(engine, &c[2]), mask_sql(Dialect::Mysql, &c[6]));
+        return format!("{}'{error}'{}'{}'{}'{query}'{}", &c[1], &c[3], &c[4], &c[5], message(engine, &c[7]));
+    }
     let text = match engine {
         Engine::Postgresql => {
-            let text = PARAMETERS.replace(text, "${1}?");
+            let text = deadlock_report(text);
+            let text = PARAMETERS.replace(&text, "${1}?");
             let text = KEY_VALUES.replace_all(&text, "${1}(?)${2}");
             let text = FAILING_ROW.replace_all(&text, "${1}?)");
             COPY_VALUE.replace(&text, "${1}?").into_owned()

@@ -57,6 +57,16 @@ fn values_go_and_names_stay() {
         (Engine::Postgresql, "could not reach postgres://u:pw@h/db", "could not reach postgres://?@h/db"),
         (Engine::Postgresql, "syntax error at or near \"4111\"", "syntax error at or near \"?\""),
         (
+            Engine::Postgresql,
+            "Process 7 waits for ShareLock on transaction 9; blocked by process 8.\nProcess 7: UPDATE stock SET n = 5\n WHERE mail = 'a@b'\nProcess 8: DELETE FROM stock WHERE id = 4111",
+            "Process 7 waits for ShareLock on transaction 9; blocked by process 8.\nProcess 7: UPDATE stock SET n = ?\n WHERE mail = ?\nProcess 8: DELETE FROM stock WHERE id = ?",
+        ),
+        (
+            Engine::Mariadb,
+            "Slave SQL: Error 'Duplicate entry '4111' for key 'PRIMARY'' on query. Default database: 'shop'. Query: 'INSERT INTO orders VALUES (4111, 'a@b')', Gtid 0-1-77, Internal MariaDB error code: 1062",
+            "Slave SQL: Error 'Duplicate entry '?' for key 'PRIMARY'' on query. Default database: 'shop'. Query: 'INSERT INTO orders VALUES (?, ?)', Gtid 0-1-77, Internal MariaDB error code: 1062",
+        ),
+        (
             Engine::Mariadb,
             "Access denied for user 'root'@'localhost' (using password: YES)",
             "Access denied for user 'root'@'localhost' (using password: YES)",
