@@ -16,4 +16,5 @@ mod rule_tests;
 mod rules;
 mod sms;
 mod stage;
+mod trees;
 mod webhook_shape;
