@@ -173,7 +173,14 @@ fn what_trees_ask_for_decides() {
             "temp_spill",
             "most (1.0 GiB, 8.5 MiB an execution) comes from user bi in shop",
         ),
-        ("DiskFilling", &disk, &[("disk.free", "1048576")], "disk_filling", "97 % of /srv"),
+        ("DiskFilling", &disk, &[("disk.used", "0.97")], "disk_filling", "97 % of /srv"),
+        (
+            "DiskFullForecast",
+            &disk,
+            &[("space.grown", "50000000"), ("space.spcname", "archive"), ("disk.used", "0.6")],
+            "disk_filling_tablespace",
+            "60 % of /srv",
+        ),
         (
             "DiskFilling",
             &disk,
@@ -210,7 +217,22 @@ fn what_trees_ask_for_decides() {
             "no error",
         ),
         ("ReplicationLag", &[], &[("lag", "90"), ("paused", "1")], "replication_replay_paused", "1 min 30 s old"),
-        ("WalRetainedBySlot", &[], &[("replicas", "0"), ("slot", "1073741824")], "replica_lost", "0 replica(s)"),
+        ("ReplayPaused", &[], &[("lag", "0"), ("paused", "1")], "replication_replay_paused", "replay is paused"),
+        ("ReplicaLost", &[], &[("replicas", "0")], "replica_lost", "0 replica(s)"),
+        (
+            "WalRetainedBySlot",
+            &[],
+            &[("replicas", "0"), ("slot", "1073741824"), ("slot.slot_name", "old")],
+            "slot_without_reader",
+            "slot old has no reader and holds back 1.0 GiB",
+        ),
+        (
+            "WalRetainedBySlot",
+            &[],
+            &[("replicas", "1"), ("slot.busy", "1073741824"), ("slot.busy.slot_name", "sub")],
+            "slot_reader_behind",
+            "slot sub has a reader, which is 1.0 GiB",
+        ),
         (
             "ErrorBurst",
             &class,
@@ -278,5 +300,22 @@ fn every_fact_has_a_meaning() {
     let evidence = Evidence { blocking: locks("active").blocking, ..slower(true, true) };
     for name in facts("x", &evidence).keys() {
         assert!(VOCABULARY.iter().any(|(n, about)| n == name && !about.is_empty()), "{name}");
+    }
+}
+
+#[test]
+fn built_in_trees_speak_both_languages() {
+    fn words(node: &Node) -> Vec<(&str, &str)> {
+        let own = [&node.title, &node.reason, &node.advice].map(|w| (w.en.value.as_str(), w.zh.value.as_str()));
+        let also = node.also.iter().map(|a| (a.en.value.as_str(), a.zh.value.as_str()));
+        own.into_iter().chain(also).chain(node.refine.iter().flat_map(words)).collect()
+    }
+    let chinese = |text: &str| text.chars().any(|c| c > '\u{4e00}');
+    let trees = Trees::builtin();
+    for (en, zh) in trees.0.iter().flat_map(words) {
+        assert!(!chinese(en) && chinese(zh), "{en} / {zh}");
+        let mut facts: Vec<Vec<&str>> = [en, zh].map(|t| placeholders(t).collect()).into();
+        facts.iter_mut().for_each(|f| f.sort_unstable());
+        assert_eq!(facts[0], facts[1], "{en} / {zh}");
     }
 }
