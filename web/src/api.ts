@@ -1,6 +1,7 @@
 // The public HTTP API, as the pages use it: Prometheus' answers, SQL, instances and alerts. Errors come out in words.
 import type { Range } from "./range";
 import { grid } from "./range";
+import type { ForecastSeries } from "./forecast";
 
 /** What the server said instead of an answer. */
 export class ApiError extends Error {
@@ -20,7 +21,7 @@ interface Answer<T> {
   warnings?: string[];
 }
 
-async function ask<T>(path: string, query: Record<string, string>, signal?: AbortSignal): Promise<T> {
+export async function ask<T>(path: string, query: Record<string, string>, signal?: AbortSignal): Promise<T> {
   const body = new URLSearchParams(query);
   const short = body.toString().length < 1500;
   const url = short && body.size !== 0 ? `${path}?${body}` : path;
@@ -31,11 +32,32 @@ async function ask<T>(path: string, query: Record<string, string>, signal?: Abor
     if (cause instanceof DOMException && cause.name === "AbortError") throw cause;
     throw new ApiError("unreachable", String(cause instanceof Error ? cause.message : cause));
   }
+  return dataOf<T>(path, response);
+}
+
+/** Sends a JSON body, or asks for a change without one. */
+export async function tell<T>(method: "POST" | "DELETE", path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const response = await sent(method, path, body, signal);
+  return dataOf<T>(path, response);
+}
+
+/** A request with a JSON body; an error only when the server can't be reached. */
+export async function sent(method: "GET" | "POST" | "DELETE", path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+  try {
+    const content = body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+    return await fetch(path, { method, signal: signal ?? null, ...content });
+  } catch (cause) {
+    if (cause instanceof DOMException && cause.name === "AbortError") throw cause;
+    throw new ApiError("unreachable", String(cause instanceof Error ? cause.message : cause));
+  }
+}
+
+async function dataOf<T>(path: string, response: Response): Promise<T> {
   let answer: Answer<T>;
   try {
     answer = (await response.json()) as Answer<T>;
   } catch {
-    throw new ApiError("bad_answer", `${path}: HTTP ${response.status}`);
+    throw new ApiError(response.status === 404 || response.status === 405 ? "not_found" : "bad_answer", `${path}: HTTP ${response.status}`);
   }
   if (answer.status !== "success" || answer.data === undefined) {
     throw new ApiError(answer.errorType ?? "unknown", answer.error ?? `HTTP ${response.status}`);
@@ -166,6 +188,15 @@ export interface Alert {
   active_at_ms: number | null;
   fired_at_ms: number | null;
   resolved_at_ms: number | null;
+  /** The rule can't be evaluated at present: the state is the last one known. */
+  blind?: boolean;
+  flapping?: boolean;
+  /** Absent: the alert has ended, and nobody can take it over any more. */
+  acknowledged?: { at_ms: number; by: string; comment: string } | null;
+  /** Ids of silences. */
+  silenced_by?: string[];
+  /** Fingerprints of the alerts that make telling it needless. */
+  inhibited_by?: string[];
   timeline?: Step[];
   evidence?: Evidence | null;
 }
@@ -232,7 +263,68 @@ export interface Evidence {
   logs: { ts_ms: number; level: string | null; class: string | null; body: string | null; code: string | null; pid: number | null }[];
   changes: { ts_ms: number; kind: string | null; name: string | null; change: string | null; previous: string | null; value: string | null }[];
   findings: Verdict[];
+  forecast?: { series: ForecastSeries[] } | null;
   errors: unknown[];
+}
+
+/** What an operator may ask about an alert that lives. */
+export function acknowledge(id: string, by: string, comment: string): Promise<unknown> {
+  return tell("POST", `/api/v1/alert/${encodeURIComponent(id)}/acknowledge`, { by, comment });
+}
+
+export function unacknowledge(id: string): Promise<unknown> {
+  return tell("DELETE", `/api/v1/alert/${encodeURIComponent(id)}/acknowledge`);
+}
+
+/** Why each receiver was, or was not, told. */
+export interface Why {
+  answer: string;
+  answer_zh: string;
+  receivers: { receiver: string; told: boolean; reason: string; reason_zh?: string; at_ms: number | null }[];
+}
+
+export function why(id: string, signal?: AbortSignal): Promise<Why> {
+  return ask<Why>(`/api/v1/alert/${encodeURIComponent(id)}/why`, {}, signal);
+}
+
+export interface Foreseen {
+  series: ForecastSeries[];
+  /** Series of which nothing can be said, and why. */
+  refused?: { labels: LabelSet; reason: string }[];
+}
+
+/** Forecasts of the series of a query; `crosses` is a text like `above 90`, or empty. */
+export function forecast(query: string, atMs: number, horizon: string, crosses: string, confidence: number, signal?: AbortSignal): Promise<Foreseen> {
+  const limit: Record<string, string> = crosses === "" ? {} : { crosses };
+  return ask<Foreseen>("/api/v1/forecast", { query, time: (atMs / 1000).toFixed(3), horizon, confidence: String(confidence), ...limit }, signal);
+}
+
+export interface RuleShown {
+  name: string;
+  type: "alerting" | "recording";
+  state?: string;
+  query: string;
+  duration?: number;
+  labels?: LabelSet;
+  annotations?: LabelSet;
+  alerts?: unknown[];
+  health: string;
+  lastError?: string;
+  blind?: { cause: string; selector: string | null; since: string } | null;
+  evaluationTime: number;
+  lastEvaluation: string;
+}
+export interface RuleGroup {
+  name: string;
+  file: string;
+  interval: number;
+  lastEvaluation: string;
+  evaluationTime: number;
+  rules: RuleShown[];
+}
+
+export async function rules(signal?: AbortSignal): Promise<RuleGroup[]> {
+  return (await ask<{ groups: RuleGroup[] }>("/api/v1/rules", {}, signal)).groups;
 }
 
 export function alerts(state: string, limit: number, signal?: AbortSignal): Promise<Alert[]> {

@@ -6,6 +6,7 @@ import { setLang, t } from "./language";
 import { gradeOf, Link } from "./parts";
 import { Page } from "./page_switch";
 import { LAST } from "./range";
+import { remember, remembered } from "./remembered";
 import { pathOf, type Route } from "./route";
 import { momentOf, REFRESH_S, SharedContext, useAddress, useData, useShared } from "./shell_state";
 import type { Lang } from "./words";
@@ -13,23 +14,6 @@ import type { Lang } from "./words";
 type Theme = "auto" | "light" | "dark";
 const NEXT_THEME: Record<Theme, Theme> = { auto: "light", light: "dark", dark: "auto" };
 const THEME_MARK: Record<Theme, string> = { auto: "◐", light: "☀", dark: "☾" };
-
-/** What a browser remembers of its user; without storage the defaults hold. */
-function remembered(key: string): string | null {
-  try {
-    return localStorage.getItem(`tidewatch.${key}`);
-  } catch {
-    return null;
-  }
-}
-
-function remember(key: string, value: string): void {
-  try {
-    localStorage.setItem(`tidewatch.${key}`, value);
-  } catch {
-    // A browser without storage forgets; nothing else is lost.
-  }
-}
 
 const DEFAULT_REFRESH_S = 10;
 
@@ -146,7 +130,13 @@ function Bar(props: BarProps) {
             {worst !== undefined && <span class={`count ${worst}`}>{firing.data?.length}</span>}
           </Link>
         </span>
-        <span aria-current={here(["explore"])}>
+        <span aria-current={here(["silences"])}>
+          <Link to={{ page: "silences" }}>{t("silences")}</Link>
+        </span>
+        <span aria-current={here(["rules"])}>
+          <Link to={{ page: "rules" }}>{t("rules")}</Link>
+        </span>
+        <span aria-current={here(["explore", "forecast"])}>
           <Link to={{ page: "explore" }}>{t("explore")}</Link>
         </span>
         <span aria-current={here(["about"])}>

@@ -13,7 +13,11 @@ export interface Series {
   /** A limit line: dashed, without fill. */
   limit?: boolean;
   /** A colour of the style sheet instead of the next line colour. */
-  tone?: "critical" | "warning" | "notice" | "plan" | "muted";
+  tone?: "critical" | "warning" | "notice" | "plan" | "muted" | "line2";
+  /** An edge of an interval: `high` stands right before its `low`, and what is between them is tinted. */
+  edge?: "high" | "low";
+  /** Dashed: not measured. */
+  dashed?: boolean;
 }
 export interface Mark {
   atMs: number;
@@ -99,8 +103,8 @@ function options(shape: Shape, series: readonly Series[], width: number, marks: 
         return {
           label: s.name,
           stroke,
-          width: s.limit ? 1 : 1.5,
-          ...(s.limit ? { dash: [4, 4] } : {}),
+          width: s.edge ? 0.6 : s.limit ? 1 : 1.5,
+          ...(s.limit ? { dash: [4, 4] } : s.dashed ? { dash: [6, 3] } : {}),
           ...(shape.bars ? { fill: stroke, width: 0, paths: BARS } : shape.stack && !s.limit ? { fill: `${stroke}55` } : series.length === 1 ? { fill: `${stroke}1f` } : {}),
           points: { show: (u, i, from, to) => !shape.bars && lonely(u, i, from, to) },
           spanGaps: false,
@@ -108,6 +112,7 @@ function options(shape: Shape, series: readonly Series[], width: number, marks: 
         };
       }),
     ],
+    ...(series.some((s) => s.edge) ? { bands: series.flatMap((s, i) => (s.edge === "high" ? [{ series: [i + 1, i + 2] as [number, number], fill: `${strokeOf(s, i)}2e` }] : [])) } : {}),
     ...(shape.stack && !shape.bars ? { bands: series.slice(1).flatMap((s, i) => (s.limit ? [] : [{ series: [i + 2, i + 1] as [number, number] }])) } : {}),
     hooks: {
       drawClear: [(u) => shadeGaps(u, gaps.current)],
@@ -207,6 +212,8 @@ export function Chart(props: {
   gaps?: Stretch[] | undefined;
   height?: number | undefined;
   pick?: ((atMs: number) => void) | undefined;
+  /** Dragging does not change the range: the chart reaches into the future. */
+  still?: boolean | undefined;
 }) {
   const shared = useShared();
   const box = useRef<HTMLDivElement>(null);
@@ -237,7 +244,9 @@ export function Chart(props: {
         Math.max(200, at.clientWidth),
         marks,
         gaps,
-        (fromMs, toMs) => zoomed.current({ kind: "fixed", fromMs, toMs }),
+        (fromMs, toMs) => {
+          if (!props.still) zoomed.current({ kind: "fixed", fromMs, toMs });
+        },
         props.pick === undefined ? undefined : (atMs) => picked.current?.(atMs),
       ),
       dataOf(props.times, props.series, stack, bars),

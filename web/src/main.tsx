@@ -10,6 +10,7 @@ import "./style/tables.css";
 import "./style/text.css";
 import "./style/charts.css";
 import "./style/evidence.css";
+import "./style/operate.css";
 import "./style/phone.css";
 
 const root = document.getElementById("app");

@@ -6,6 +6,9 @@ import { AlertsPage } from "./pages/alerts";
 import { DatabasePage } from "./pages/database";
 import { Explore } from "./pages/explore";
 import { Overview } from "./pages/overview";
+import { ForecastPage } from "./pages/forecast";
+import { RulesPage } from "./pages/rules";
+import { SilencesPage } from "./pages/silences";
 import { StatementPage } from "./pages/statement";
 import { Empty } from "./parts";
 import { useShared } from "./shell_state";
@@ -25,6 +28,12 @@ export function Page() {
       return <AlertPage key={route.id} id={route.id} />;
     case "explore":
       return <Explore key={query.get("lang") ?? ""} />;
+    case "silences":
+      return <SilencesPage />;
+    case "rules":
+      return <RulesPage />;
+    case "forecast":
+      return <ForecastPage key={query.get("q") ?? ""} />;
     case "about":
       return <About />;
     case "unknown":

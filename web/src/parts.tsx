@@ -1,7 +1,8 @@
 // Small pieces that every page is made of: links, states in words, badges, tables, panels.
 import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
-import type { Alert, ApiError } from "./api";
+import type { ApiError } from "./api";
+import { gradeOf, type Grade } from "./grade";
 import { t } from "./language";
 import { useShared, type Loaded } from "./shell_state";
 import type { Route } from "./route";
@@ -83,16 +84,7 @@ export function Panel(props: { title?: ComponentChildren; aside?: ComponentChild
   );
 }
 
-export type Grade = "critical" | "warning" | "notice" | "none";
-
-/** The level of an alert: its own, else what its rule's `severity` label says. */
-export function gradeOf(alert: Pick<Alert, "level" | "labels">): Grade {
-  const name = (alert.level ?? alert.labels["severity"] ?? "").toLowerCase();
-  if (["critical", "page", "fatal", "emergency", "error"].includes(name)) return "critical";
-  if (["warning", "warn", "major"].includes(name)) return "warning";
-  if (["notice", "info", "minor", "none"].includes(name)) return "notice";
-  return "none";
-}
+export { gradeOf, type Grade };
 
 /** A level as colour, shape and word. */
 export function LevelBadge(props: { grade: Grade; quiet?: boolean | undefined }) {

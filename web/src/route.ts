@@ -7,7 +7,10 @@ export type Route =
   | { page: "statement"; instance: string; fingerprint: string }
   | { page: "alerts" }
   | { page: "alert"; id: string }
+  | { page: "silences" }
+  | { page: "rules" }
   | { page: "explore" }
+  | { page: "forecast" }
   | { page: "about" }
   | { page: "unknown"; path: string };
 
@@ -28,6 +31,7 @@ export function readRoute(path: string): Route {
   if (head === "alerts" && parts.length === 1) return { page: "alerts" };
   if (head === "alert" && a !== undefined && parts.length === 2) return { page: "alert", id: a };
   if ((head === "explore" || head === "graph") && parts.length === 1) return { page: "explore" };
+  if ((head === "silences" || head === "rules" || head === "forecast") && parts.length === 1) return { page: head };
   if (head === "about" && parts.length === 1) return { page: "about" };
   return { page: "unknown", path };
 }

@@ -60,7 +60,10 @@ test("every page has one address", () => {
     { page: "statement", instance: "a b", fingerprint: "00ff" },
     { page: "alerts" },
     { page: "alert", id: "x/y" },
+    { page: "silences" },
+    { page: "rules" },
     { page: "explore" },
+    { page: "forecast" },
     { page: "about" },
   ];
   for (const route of routes) assert.deepEqual(readRoute(pathOf(route)), route);

@@ -1,299 +1,146 @@
-// One alert: what it says, its likely cause and what to do, the evidence frozen with it, and every step it went through.
-import { alert as askAlert, type Alert, type Cell, type Evidence, type EvidenceStatement, type Step, type Verdict } from "../api";
-import { BlockingTrees } from "../blocking_view";
-import { Chart, type Mark } from "../chart";
-import { duration, grouped, number, stamp } from "../format";
-import { annotation, said, t } from "../language";
-import { lineName } from "../panels";
-import { Await, Empty, gradeOf, LevelBadge, Link, Panel, Sql } from "../parts";
-import { Plan } from "../plan_view";
-import type { SessionRow } from "../queries";
+// One alert: what it says, who has it, its likely cause and what to do, every step it went through, whom it was told, and the
+// evidence frozen with it.
+import { useState } from "preact/hooks";
+import { Acknowledged, AcknowledgeForm } from "../acknowledge";
+import { alert as askAlert, type Alert } from "../api";
+import { AlertFlags } from "../alert_marks";
+import { Timeline, WhyPanel } from "../alert_story";
+import type { Mark } from "../chart";
+import { Diagnosis, EvidenceView } from "../evidence_view";
+import { guessUnit } from "../forecast";
+import { duration, number, shortStamp, stamp } from "../format";
+import { gradeOfName } from "../grade";
+import { annotation, t } from "../language";
+import { Await, Empty, gradeOf, LevelBadge, Link, Panel } from "../parts";
 import { momentOf, useData, useShared } from "../shell_state";
+import { matchersOf, matchersText } from "../silence";
+import { levelHistory, stateReason } from "../steps";
 import { stateWord } from "./alerts";
-import { LogLines } from "./logs";
-import { SessionTable } from "./sessions";
-import { Changes } from "./settings";
-
-const LINES_MAX = 10;
+import { Runbook } from "./rules";
 
 export function AlertPage(props: { id: string }) {
   const { range } = useShared();
   const loaded = useData(`alert|${props.id}`, momentOf(range), (signal) => askAlert(props.id, signal));
   if (loaded.data === undefined && loaded.error?.kind === "not_found") return <Empty>{t("alert_gone")}</Empty>;
-  return <Await of={loaded}>{(a) => <One alert={a} />}</Await>;
+  return <Await of={loaded}>{(a) => <One alert={a} changed={loaded.retry} />}</Await>;
 }
 
-function One(props: { alert: Alert }) {
+function One(props: { alert: Alert; changed: () => void }) {
   const a = props.alert;
-  const { nowMs } = useShared();
   const grade = gradeOf(a);
   const instance = a.evidence?.instance ?? a.labels["instance"] ?? null;
   const marks: Mark[] = a.fired_at_ms === null ? [] : [{ atMs: a.fired_at_ms, grade: grade === "none" ? "notice" : grade, text: a.rule }];
-  const since = a.fired_at_ms ?? a.active_at_ms;
-  const facts: [string, string | null][] = [
-    [t("state"), stateWord(a.state)],
-    [t("value"), a.value === null ? null : number(a.value)],
-    [t("fired"), since === null ? null : stamp(since)],
-    [t("resolved"), a.resolved_at_ms === null ? null : stamp(a.resolved_at_ms)],
-    [t("lasted"), since === null ? null : duration(Math.max(0, Math.round(((a.resolved_at_ms ?? nowMs) - since) / 1000) * 1000))],
-    [t("rule"), a.group],
-  ];
+  const runbook = annotation(a.annotations, "runbook");
   return (
     <>
-      <div class={`page-head alert-head ${grade}`}>
-        <p class="crumbs">
-          <Link to={{ page: "alerts" }}>{t("alerts")}</Link>
-          {a.labels["instance"] !== undefined && (
-            <>
-              {" "}
-              › <Link to={{ page: "database", instance: a.labels["instance"] }}>{a.labels["instance"]}</Link>
-            </>
-          )}
-        </p>
-        <h1>
-          <LevelBadge grade={grade} quiet={a.state !== "firing"} /> {a.rule}
-        </h1>
-        <p class="lead">{annotation(a.annotations, "summary")}</p>
-        {annotation(a.annotations, "description") !== "" && <p>{annotation(a.annotations, "description")}</p>}
-        <dl class="facts">
-          {facts
-            .filter(([, v]) => v !== null && v !== "")
-            .map(([name, v]) => (
-              <div>
-                <dt>{name}</dt>
-                <dd>{v}</dd>
-              </div>
-            ))}
-        </dl>
-      </div>
-      {a.evidence ? <Proof evidence={a.evidence} instance={instance} marks={marks} /> : <Empty>{t("evidence_none")}</Empty>}
+      <Head alert={a} changed={props.changed} />
+      {a.evidence && <Diagnosis evidence={a.evidence} forecastUnit={guessUnit(a.evidence.series[0]?.query ?? "")} />}
+      {runbook !== "" && (
+        <details class="panel runbook-panel" open={(a.evidence?.findings ?? []).length === 0}>
+          <summary>{t("runbook")}</summary>
+          <Runbook text={runbook} />
+        </details>
+      )}
       <div class="columns">
         <Panel title={t("timeline")}>
           <Timeline steps={a.timeline ?? []} />
         </Panel>
-        <Panel title={t("labels")}>
-          <Pairs of={a.labels} />
-          {Object.keys(a.annotations).length > 0 && (
-            <>
-              <h3>{t("annotations")}</h3>
+        <div class="stack">
+          <WhyPanel id={a.id} />
+          <Panel title={t("labels")}>
+            <Pairs of={a.labels} />
+            <details>
+              <summary>{t("annotations")}</summary>
               <Pairs of={a.annotations} />
-            </>
-          )}
-        </Panel>
+            </details>
+          </Panel>
+        </div>
       </div>
+      {a.evidence ? <EvidenceView evidence={a.evidence} instance={instance} marks={marks} /> : <Empty>{t("evidence_none")}</Empty>}
     </>
   );
 }
 
-function Proof(props: { evidence: Evidence; instance: string | null; marks: Mark[] }) {
-  const { evidence: e, instance, marks } = props;
+function Head(props: { alert: Alert; changed: () => void }) {
+  const a = props.alert;
+  const { nowMs } = useShared();
+  const [taking, setTaking] = useState(false);
+  const grade = gradeOf(a);
+  const since = a.fired_at_ms ?? a.active_at_ms;
+  const why = stateReason(a.timeline ?? []);
+  const levels = levelHistory(a.timeline ?? []);
+  const lasted = since === null ? null : duration(Math.max(0, Math.round(((a.resolved_at_ms ?? nowMs) - since) / 1000) * 1000));
+  const facts: [string, string | null][] = [
+    [t("state"), why === null ? stateWord(a.state) : `${stateWord(a.state)} — ${why}`],
+    [t("value"), a.value === null ? null : number(a.value)],
+    [t("fired"), since === null ? null : stamp(since)],
+    [t("resolved"), a.resolved_at_ms === null ? null : stamp(a.resolved_at_ms)],
+    [t("lasted"), lasted],
+    [t("rule"), a.group],
+  ];
+  const lives = a.acknowledged !== undefined && a.resolved_at_ms === null;
   return (
-    <>
-      {e.findings.slice(0, 1).map((f) => (
-        <Panel title={t("cause")} class="verdict">
-          <VerdictText of={f} />
-        </Panel>
-      ))}
-      {e.findings.length > 1 && (
-        <details class="panel">
-          <summary>{t("other_causes", { n: e.findings.length - 1 })}</summary>
-          {e.findings.slice(1).map((f) => (
-            <VerdictText of={f} />
-          ))}
-        </details>
-      )}
-      <p class="evidence-line muted">
-        {t("evidence")} {t("evidence_at", { time: stamp(e.collected_at_ms) })} · {t("window")} {stamp(e.window.from_ms)} – {stamp(e.window.to_ms)}
+    <div class={`page-head alert-head ${a.state === "resolved" ? "" : grade}`}>
+      <p class="crumbs">
+        <Link to={{ page: "alerts" }}>{t("alerts")}</Link>
+        {a.labels["instance"] !== undefined && (
+          <>
+            {" "}
+            › <Link to={{ page: "database", instance: a.labels["instance"] }}>{a.labels["instance"]}</Link>
+          </>
+        )}
       </p>
-      {e.blocking.length > 0 && (
-        <Panel title={t("blocking_tree")}>
-          <BlockingTrees trees={e.blocking} instance={instance} />
-        </Panel>
-      )}
-      {e.statements.length > 0 && (
-        <Panel title={t("top_statements")}>
-          <ul class="evidence-statements">
-            {e.statements.map((s) => (
-              <Statement of={s} instance={instance} />
-            ))}
-          </ul>
-        </Panel>
-      )}
-      {e.series.length > 0 && (
-        <>
-          <h2 class="section">{t("series_around")}</h2>
-          <div class="chart-grid">
-            {e.series.map((s) => (
-              <SeriesChart of={s} marks={marks} />
-            ))}
+      <div class="title-line">
+        <h1>
+          <LevelBadge grade={grade} quiet={a.state !== "firing"} /> {a.rule}
+        </h1>
+        {lives && (
+          <div class="actions">
+            {!a.acknowledged && (
+              <button type="button" class="primary" aria-expanded={taking} onClick={() => setTaking(!taking)}>
+                {t("acknowledge")}
+              </button>
+            )}
+            <Link to={{ page: "silences" }} extra={{ new: matchersText(matchersOf(a.labels)) }} class="secondary">
+              {t("silence_verb")}
+            </Link>
           </div>
-        </>
+        )}
+      </div>
+      <p class="lead">{annotation(a.annotations, "summary")}</p>
+      {annotation(a.annotations, "description") !== "" && <p>{annotation(a.annotations, "description")}</p>}
+      <dl class="facts">
+        {facts
+          .filter(([, v]) => v !== null && v !== "")
+          .map(([name, v]) => (
+            <div>
+              <dt>{name}</dt>
+              <dd>{v}</dd>
+            </div>
+          ))}
+      </dl>
+      {levels.length > 1 && (
+        <ol class="level-history" aria-label={t("level_history")}>
+          {levels.map((l, i) => (
+            <li>
+              <LevelBadge grade={gradeOfName(l.level)} quiet={i < levels.length - 1 || a.state !== "firing"} /> <time class="muted">{shortStamp(l.sinceMs, nowMs)}</time>
+            </li>
+          ))}
+        </ol>
       )}
-      {e.changes.length > 0 && (
-        <Panel title={t("changes")}>
-          <Changes rows={e.changes.map((c) => ({ ...c, kind: c.kind ?? "", name: c.name ?? "", change: c.change ?? "" }))} />
-        </Panel>
-      )}
-      {e.logs.length > 0 && (
-        <Panel title={t("log_lines")}>
-          <LogLines lines={e.logs.map((l) => ({ ...l, level: l.level ?? "", body: l.body ?? "" }))} instance={instance} />
-        </Panel>
-      )}
-      {e.sessions.length > 0 && (
-        <Panel title={t("sessions")}>
-          <SessionTable rows={e.sessions.map(sessionOf)} instance={instance} />
-        </Panel>
-      )}
-      {e.errors.length > 0 && (
-        <Panel title={t("evidence_errors")}>
-          <ul class="lines">
-            {e.errors.map((x) => (
-              <li>{typeof x === "string" ? x : JSON.stringify(x)}</li>
-            ))}
-          </ul>
-        </Panel>
-      )}
-    </>
-  );
-}
-
-function VerdictText(props: { of: Verdict }) {
-  const f = props.of;
-  const reasons = said(f.reasons, f.reasons_zh);
-  const advice = said(f.advice, f.advice_zh);
-  return (
-    <div class="verdict-text">
-      <p class="lead">{said(f.title, f.title_zh) || f.verdict}</p>
-      {reasons.length > 0 && (
-        <>
-          <h3>{t("reasons")}</h3>
-          <ul>
-            {reasons.map((r) => (
-              <li>{r}</li>
-            ))}
-          </ul>
-        </>
-      )}
-      {advice !== "" && (
-        <>
-          <h3>{t("advice")}</h3>
-          <p class="advice">{advice}</p>
-        </>
+      <AlertFlags alert={a} />
+      <Acknowledged alert={a} changed={props.changed} />
+      {taking && !a.acknowledged && (
+        <AcknowledgeForm
+          id={a.id}
+          cancel={() => setTaking(false)}
+          done={() => {
+            setTaking(false);
+            props.changed();
+          }}
+        />
       )}
     </div>
-  );
-}
-
-/** A session of evidence with every column a table row needs; `blocked_by` may come as a list or as its text. */
-function sessionOf(row: Record<string, Cell>): SessionRow {
-  const by = row["blocked_by"] as unknown;
-  const full: Record<string, unknown> = {};
-  for (const name of ["database", "user", "application", "client", "backend", "state", "wait_class", "wait", "fingerprint", "text", "query_ms", "transaction_ms", "lock_mode", "lock_object"]) {
-    full[name] = row[name] ?? null;
-  }
-  return { ...full, pid: Number(row["pid"] ?? 0), blocked_by: Array.isArray(by) ? JSON.stringify(by) : (by ?? null) } as SessionRow;
-}
-
-function Statement(props: { of: EvidenceStatement; instance: string | null }) {
-  const s = props.of;
-  const text = s.text === null ? <code>{s.fingerprint}</code> : <Sql text={s.text} />;
-  const slower = s.change_ratio !== null && s.change_ratio >= 1.5;
-  return (
-    <li>
-      <div class="statement">
-        {props.instance === null ? (
-          text
-        ) : (
-          <Link to={{ page: "statement", instance: props.instance, fingerprint: s.fingerprint }} title={t("statement_open")} class="statement-link">
-            {text}
-          </Link>
-        )}
-      </div>
-      <dl class="facts">
-        <div>
-          <dt>{t("calls")}</dt>
-          <dd>
-            {s.before !== null && <span class="muted">{grouped(s.before.calls)} → </span>}
-            {grouped(s.calls)}
-          </dd>
-        </div>
-        <div>
-          <dt>{t("mean")}</dt>
-          <dd class={slower ? "bad" : ""}>
-            {s.before !== null && <span class="muted">{number(s.before.mean_ms, "ms")} → </span>}
-            {number(s.mean_ms, "ms")}
-            {s.change_ratio !== null && Math.abs(s.change_ratio - 1) >= 0.05 && <b> ×{number(s.change_ratio)}</b>}
-          </dd>
-        </div>
-        <div>
-          <dt>{t("total")}</dt>
-          <dd>{number(s.total_ms, "ms")}</dd>
-        </div>
-        <div>
-          <dt>{t("rows")}</dt>
-          <dd>{number(s.rows)}</dd>
-        </div>
-        {s.blocks_read !== null && (
-          <div>
-            <dt>{t("blocks_read")}</dt>
-            <dd>{number(s.blocks_read)}</dd>
-          </div>
-        )}
-        <div>
-          <dt>{t("database")}</dt>
-          <dd>{[s.database, s.user].filter((x) => x !== null && x !== "").join(" · ") || "–"}</dd>
-        </div>
-      </dl>
-      {s.plan !== null && (
-        <details open={s.plan.changed}>
-          <summary>
-            {t("plan")} {s.plan.changed && <span class="tag warning">{t("plan_changed")}</span>} <span class="muted">{s.plan.summary}</span>
-          </summary>
-          {s.plan.plan !== null && <Plan plan={s.plan.plan} />}
-        </details>
-      )}
-    </li>
-  );
-}
-
-/** A series of evidence: its own times, as they were stored. */
-function SeriesChart(props: { of: Evidence["series"][number]; marks: Mark[] }) {
-  const s = props.of;
-  const times = [...new Set(s.result.flatMap((r) => r.values.map(([ms]) => ms)))].sort((a, b) => a - b);
-  const labels = [...new Set(s.result.flatMap((r) => Object.keys(r.labels)))].filter((name) => name !== "__name__" && new Set(s.result.map((r) => r.labels[name])).size > 1);
-  const series = s.result.slice(0, LINES_MAX).map((r) => {
-    const known = new Map(r.values);
-    const pattern = labels.length > 0 ? labels.map((l) => `{${l}}`).join(" ") : "{__name__}";
-    const name = lineName(pattern, r.labels);
-    return { name: name === "–" ? t("value") : name, values: times.map((ms) => known.get(ms) ?? null) };
-  });
-  const title = s.title || s.query;
-  return (
-    <Panel title={<span title={s.query}>{title}</span>} class="chart-panel">
-      {times.length === 0 ? (
-        <Empty>{t("no_data")}</Empty>
-      ) : (
-        <Chart title={title} unit="count" times={times.map((ms) => ms / 1000)} series={series} marks={props.marks} />
-      )}
-      {s.result.length > LINES_MAX && <p class="muted">{t("series_more", { n: s.result.length, shown: LINES_MAX })}</p>}
-    </Panel>
-  );
-}
-
-function Timeline(props: { steps: Step[] }) {
-  if (props.steps.length === 0) return <Empty>{t("no_data")}</Empty>;
-  return (
-    <ol class="timeline">
-      {props.steps.map((s) => (
-        <li class={s.event}>
-          <time dateTime={new Date(s.ts_ms).toISOString()}>{stamp(s.ts_ms)}</time>
-          <span>
-            <b>{s.event}</b> {s.level !== null && s.level !== "" && <span class="tag">{s.level}</span>} {s.value !== null && <span class="muted">{number(s.value)}</span>} {s.receiver !== null && s.receiver !== "" && <span>→ {s.receiver}</span>}{" "}
-            {s.reason !== null && <span class="muted">{s.reason}</span>}
-          </span>
-        </li>
-      ))}
-    </ol>
   );
 }
 

@@ -4,7 +4,7 @@ import { instant, range as askRange, sqlRows, type Cell } from "../api";
 import { Chart } from "../chart";
 import { stamp } from "../format";
 import { t } from "../language";
-import { Await, Choices, Empty, Panel } from "../parts";
+import { Await, Choices, Empty, Link, Panel } from "../parts";
 import { grid } from "../range";
 import { momentOf, useData, useShared } from "../shell_state";
 
@@ -80,9 +80,16 @@ export function Explore() {
             }}
           />
         </label>
-        <button type="submit" class="primary">
-          {t("go")}
-        </button>
+        <div class="filters">
+          <button type="submit" class="primary">
+            {t("go")}
+          </button>
+          {mode === "promql" && typed.trim() !== "" && (
+            <Link to={{ page: "forecast" }} extra={{ q: typed.trim() }} class="secondary">
+              {t("forecast")}
+            </Link>
+          )}
+        </div>
         {mode === "sql" && (
           <p class="muted tables">
             {TABLES.map((name) => (
