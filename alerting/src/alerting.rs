@@ -2,11 +2,12 @@
 //!
 //! [`Alerting::tick`] and [`Alerting::deliver`] do the work of a moment; [`Alerting::run`] calls them when they are due. Only
 //! the clock handed in at the start is read. What it does stands in files of their own: `start`, `reload`, `tick`, `tell`
-//! (from alert to receipt), `collect`, `answer`,
-//! `operate` (silences, acknowledgements), `run`.
+//! (from alert to receipt), `collect`, `operate` (silences, acknowledgements), `answer`, `alertmanager`, `explain`, `run`.
 
+mod alertmanager;
 mod answer;
 mod collect;
+mod explain;
 mod operate;
 mod reload;
 mod run;
@@ -22,16 +23,21 @@ use query::Querier;
 use storage::Store;
 use tokio::sync::Notify;
 
+use crate::acknowledge::Acknowledged;
 use crate::config::Settings;
 use crate::dispatch::{Dispatcher, FlushKey};
 use crate::evidence::Collector;
 use crate::group::Group;
 use crate::known::KnownAlerts;
-use crate::operators::Operators;
 use crate::outbox::Outbox;
+use crate::outside::Outside;
 use crate::rule_file::RuleFileError;
 use crate::rule_numbers::{GroupNumbers, RuleNumbers};
+use crate::silences::Silences;
 use crate::told::Told;
+
+pub use alertmanager::AlertsFilter;
+pub use operate::AcknowledgeError;
 
 /// Milliseconds since 1970-01-01 UTC.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -67,7 +73,8 @@ struct Inner {
     clock: Clock,
     groups: tokio::sync::RwLock<Vec<Arc<tokio::sync::Mutex<Group>>>>,
     pipeline: Mutex<Pipeline>,
-    operators: Mutex<Operators>,
+    silences: Mutex<Silences>,
+    outside: Mutex<Outside>,
     outbox: Outbox,
     known: Mutex<KnownAlerts>,
     client: reqwest::Client,
@@ -75,15 +82,15 @@ struct Inner {
     outgoing: Notify,
     evidence: Collector,
     evidence_places: Arc<tokio::sync::Semaphore>,
+    evidence_waiting: Arc<tokio::sync::Semaphore>,
     numbers: RuleNumbers,
 }
 
 struct Pipeline {
     dispatcher: Dispatcher,
     told: Told,
+    acknowledged: Acknowledged,
 }
-
-pub use operate::Firing;
 
 impl Alerting {
     /// The config in force.

@@ -2,20 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use proto::Labels;
 use query::promql::number::parse_duration_ms;
 use serde::Deserialize;
 
 use crate::matcher::Matchers;
+use crate::mute::{RouteTimes, TimeInterval};
 
 mod receivers;
 mod robots;
 mod sms;
+mod times;
 
 pub use receivers::{Channel, RawMail, RawReceiver, RawWebhook, Receiver};
 pub use robots::RawRobot;
 pub use sms::{RawAliyun, RawProvider, RawSms, RawTencent, RawTwilio, RawVariable};
+pub use times::{RawInterval, RawTimeInterval, RawTimeRange};
 
 /// Evaluation interval of groups that name none.
 const EVALUATION_INTERVAL: &str = "15s";
@@ -25,6 +29,8 @@ const GROUP_WAIT: &str = "0s";
 const GROUP_INTERVAL: &str = "1m";
 /// After how long an unchanged group is told again.
 const REPEAT_INTERVAL: &str = "4h";
+/// After how long an alert from outside without an end is over.
+const RESOLVE_TIMEOUT: &str = "5m";
 /// Most receivers and most routes.
 const ENTRIES_MAX: usize = 1000;
 /// Deepest nesting of routes.
@@ -52,6 +58,12 @@ pub struct Config {
     pub route: Option<RawRoute>,
     /// Which alerts make others needless.
     pub inhibit_rules: Vec<RawInhibitRule>,
+    /// Times that routes name, in Alertmanager's form.
+    pub time_intervals: Vec<RawTimeInterval>,
+    /// Whether grouping and telling are exactly as in Alertmanager: no storms, no rate limit, changes at a group's next tick.
+    pub as_alertmanager: bool,
+    /// After how long an alert posted without an end is over, unless it is posted again.
+    pub resolve_timeout: String,
 }
 
 impl Default for Config {
@@ -66,6 +78,9 @@ impl Default for Config {
             receivers: Vec::new(),
             route: None,
             inhibit_rules: Vec::new(),
+            time_intervals: Vec::new(),
+            as_alertmanager: false,
+            resolve_timeout: RESOLVE_TIMEOUT.into(),
         }
     }
 }
@@ -86,6 +101,10 @@ pub struct RawRoute {
     pub repeat_interval: Option<String>,
     /// Conditions on labels.
     pub matchers: Vec<String>,
+    /// Names of times at which nothing is said.
+    pub mute_time_intervals: Vec<String>,
+    /// Names of times outside which nothing is said.
+    pub active_time_intervals: Vec<String>,
     /// Whether routes after this one are tried too.
     pub r#continue: bool,
     /// Tried in order.
@@ -142,6 +161,10 @@ pub struct Settings {
     pub route: Option<Route>,
     /// Inhibition.
     pub inhibit_rules: Vec<InhibitRule>,
+    /// Whether grouping and telling are exactly as in Alertmanager.
+    pub as_alertmanager: bool,
+    /// Milliseconds.
+    pub resolve_timeout_ms: i64,
 }
 
 /// A checked route.
@@ -161,6 +184,8 @@ pub struct Route {
     pub matchers: Matchers,
     /// Whether routes after this one are tried too.
     pub go_on: bool,
+    /// When nothing is said.
+    pub times: RouteTimes,
     /// Tried in order.
     pub routes: Vec<Route>,
     /// Path of matchers from the root: the beginning of group keys.
@@ -197,11 +222,13 @@ impl Config {
                 return wrong(format!("receivers[{i}].name"), format!("{name:?} must be set and unique"));
             }
         }
+        let intervals = times::check(self.time_intervals)?;
+        let known = Known { receivers: &receivers, intervals: &intervals };
         let route = match self.route {
-            Some(raw) => Some(route(raw, None, &receivers, "route", 0)?),
+            Some(raw) => Some(route(raw, None, &known, "route", 0)?),
             None if receivers.len() == 1 => {
                 let receiver = receivers.keys().next().cloned();
-                Some(route(RawRoute { receiver, ..RawRoute::default() }, None, &receivers, "route", 0)?)
+                Some(route(RawRoute { receiver, ..RawRoute::default() }, None, &known, "route", 0)?)
             }
             None if receivers.is_empty() => None,
             None => return wrong("route", "must be set where there are several receivers"),
@@ -228,6 +255,8 @@ impl Config {
             receivers,
             route,
             inhibit_rules,
+            as_alertmanager: self.as_alertmanager,
+            resolve_timeout_ms: positive(&self.resolve_timeout, "resolve_timeout")?,
         })
     }
 }
@@ -247,10 +276,16 @@ fn positive(text: &str, field: &str) -> Result<i64, ConfigError> {
     }
 }
 
+/// What routes may name.
+struct Known<'a> {
+    receivers: &'a BTreeMap<String, Receiver>,
+    intervals: &'a BTreeMap<String, Arc<TimeInterval>>,
+}
+
 fn route(
     raw: RawRoute,
     parent: Option<&Route>,
-    receivers: &BTreeMap<String, Receiver>,
+    known: &Known<'_>,
     at: &str,
     depth: usize,
 ) -> Result<Route, ConfigError> {
@@ -260,8 +295,8 @@ fn route(
     let Some(receiver) = raw.receiver.or_else(|| parent.map(|p| p.receiver.clone())) else {
         return wrong(format!("{at}.receiver"), "must be set at the root");
     };
-    if !receivers.contains_key(&receiver) {
-        let known = receivers.keys().cloned().collect::<Vec<_>>().join(", ");
+    if !known.receivers.contains_key(&receiver) {
+        let known = known.receivers.keys().cloned().collect::<Vec<_>>().join(", ");
         return wrong(format!("{at}.receiver"), format!("{receiver:?} is not a receiver; there are: {known}"));
     }
     let matchers = Matchers::parse(&raw.matchers).or_else(|e| wrong(format!("{at}.matchers"), e))?;
@@ -296,6 +331,10 @@ fn route(
             "repeat_interval",
         )?,
         matchers,
+        times: RouteTimes {
+            mute: times::named(&raw.mute_time_intervals, known.intervals, &format!("{at}.mute_time_intervals"))?,
+            active: times::named(&raw.active_time_intervals, known.intervals, &format!("{at}.active_time_intervals"))?,
+        },
         go_on: raw.r#continue,
         routes: Vec::new(),
         key,
@@ -304,7 +343,7 @@ fn route(
         return wrong(at, "group_interval and repeat_interval must be longer than 0");
     }
     for (i, child) in raw.routes.into_iter().enumerate() {
-        let child = route(child, Some(&this), receivers, &format!("{at}.routes[{i}]"), depth + 1)?;
+        let child = route(child, Some(&this), known, &format!("{at}.routes[{i}]"), depth + 1)?;
         this.routes.push(child);
     }
     Ok(this)

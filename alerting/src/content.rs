@@ -190,7 +190,9 @@ pub fn subject(message: &Message, language: Language) -> String {
         n => format!("{} {n}", level(message.level(), language)),
     };
     let mut subject = format!("[{state}]");
-    if let Some(first) = message.alerts.first() {
+    if let Some(digest) = &message.digest {
+        let _ = write!(subject, " {}", crate::digest::text(digest, language).replace('\n', "; "));
+    } else if let Some(first) = message.alerts.first() {
         let label = |name: &str| first.labels.get(name).map_or("", |v| v.as_str());
         let summary = first.annotation("summary", language);
         let what = if summary.is_empty() { label("instance") } else { summary };
@@ -306,6 +308,7 @@ pub mod sample {
             alerts: vec![alert],
             external_url: "http://t".into(),
             made_at_ms: 1_000_000,
+            digest: None,
         }
     }
 

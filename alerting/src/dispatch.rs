@@ -1,17 +1,24 @@
-//! From alert to message: route, group, then the stages of [`STAGES`], then the outbox. Pure; time is an argument.
+//! From alert to message: route, group, then the stages of [`STAGES`], then the gate before each receiver, then the outbox.
+//! Pure; time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::Labels;
 
+use crate::acknowledge::Acknowledged;
 use crate::config::{InhibitRule, Route, Settings};
 use crate::fingerprint::Fnv;
+use crate::gate::{Gate, Item, Verdict};
+use crate::inhibit::{Firing, Sources};
 use crate::message::{AlertNote, Message, Why};
-use crate::operators::Acknowledged;
 use crate::outbox::Parcel;
 use crate::silence::Silence;
 use crate::told::{Told, ToldEntry};
-use crate::{dedup, inhibit, silence};
+use crate::{dedup, digest, inhibit, mute, silence};
+
+mod group;
+
+use group::{Group, Ready};
 
 /// Most groups at once; alerts beyond are told in a group of their route alone.
 pub const GROUPS_MAX: usize = 100_000;
@@ -22,22 +29,16 @@ pub struct View<'a> {
     pub now_ms: i64,
     /// Inhibition rules.
     pub inhibit_rules: &'a [InhibitRule],
-    /// Labels of every alert that fires, with its fingerprint.
-    pub firing: &'a BTreeMap<String, Labels>,
-    /// Silences in force.
-    pub silences: &'a [&'a Silence],
-    /// What operators know of already.
+    /// Which alerts may inhibit.
+    pub sources: &'a Sources<'a>,
+    /// Silences.
+    pub silences: &'a [Silence],
+    /// Alerts somebody has taken on.
     pub acknowledged: &'a Acknowledged,
     /// What was told so far.
     pub told: &'a Told,
-}
-
-/// What operators decided, as it holds at a moment.
-pub struct Decisions<'a> {
-    /// Silences in force.
-    pub silences: Vec<&'a Silence>,
-    /// Acknowledgements by the alert's id.
-    pub acknowledged: &'a Acknowledged,
+    /// Whether everything is to be as in Alertmanager.
+    pub as_alertmanager: bool,
 }
 
 /// A group on its way to one channel of one receiver. Stages take alerts out of it.
@@ -48,12 +49,16 @@ pub struct Flush {
     pub send_resolved: bool,
     /// Milliseconds.
     pub repeat_interval_ms: i64,
+    /// Why the route says nothing at this time, if it does.
+    pub muted_by: Option<String>,
     /// What would be told.
     pub alerts: Vec<AlertNote>,
     /// What was taken out: the alert, the stage, and why.
     pub withheld: Vec<(AlertNote, &'static str, String)>,
     /// Set by the last stage: why there is something to tell; `None`: there is not.
     pub why: Option<Why>,
+    /// There was something to tell, but of ends alone, of which the channel does not want to hear.
+    pub ends_untold: bool,
 }
 
 /// Identifies what was told to whom.
@@ -70,47 +75,28 @@ pub struct FlushKey {
 /// A step of the pipeline.
 type Stage = fn(&mut Flush, &View<'_>);
 
-/// The pipeline after grouping, in order.
-pub const STAGES: [(&str, Stage); 3] =
-    [("inhibit", inhibit::stage), ("silence", silence::stage), ("dedup", dedup::stage)];
+/// The pipeline after grouping, in order; the gate follows.
+pub const STAGES: [(&str, Stage); 4] =
+    [("mute", mute::stage), ("inhibit", inhibit::stage), ("silence", silence::stage), ("dedup", dedup::stage)];
 
 /// Something the ledger should know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The alert.
     pub alert: AlertNote,
-    /// grouped, inhibited, silenced.
+    /// grouped, muted, inhibited, silenced, deduplicated, held, digested.
     pub event: &'static str,
     /// Why, as a word or key.
     pub reason: String,
     /// To whom.
     pub receiver: String,
+    /// JSON.
+    pub detail: Option<String>,
 }
 
-#[derive(Debug)]
-struct Group {
-    receiver: String,
-    key: String,
-    labels: BTreeMap<String, String>,
-    wait_ms: i64,
-    interval_ms: i64,
-    repeat_ms: i64,
-    alerts: BTreeMap<String, AlertNote>,
-    changed_at_ms: Option<i64>,
-    last_flush_ms: Option<i64>,
-    last_message_ms: Option<i64>,
-    /// Per alert id: what the ledger already knows of its being withheld.
-    withheld: BTreeMap<String, String>,
-}
-
-impl Group {
-    /// When it is to be looked at next.
-    fn due_ms(&self) -> i64 {
-        let again = self.last_flush_ms.map_or(i64::MAX, |at| at.saturating_add(self.interval_ms));
-        let changed = self.changed_at_ms.map_or(i64::MAX, |at| {
-            (at + self.wait_ms).max(self.last_message_ms.map_or(i64::MIN, |m| m.saturating_add(self.interval_ms)))
-        });
-        again.min(changed)
+impl Step {
+    fn new(alert: &AlertNote, event: &'static str, reason: impl Into<String>, receiver: &str) -> Step {
+        Step { alert: alert.clone(), event, reason: reason.into(), receiver: receiver.into(), detail: None }
     }
 }
 
@@ -118,20 +104,80 @@ impl Group {
 #[derive(Debug, Default)]
 pub struct Dispatcher {
     groups: BTreeMap<String, Group>,
+    gates: BTreeMap<String, Gate>,
+    /// Every alert that fires, routed or not.
+    notes: BTreeMap<String, AlertNote>,
+    firing: Firing,
 }
+
+/// A message to send, with what is to be remembered as told once it is in the outbox.
+pub type Outgoing = (Parcel, Vec<(FlushKey, ToldEntry)>);
 
 /// What comes out of one look at the groups.
 #[derive(Debug, Default)]
 pub struct Dispatched {
-    /// Messages to send, with what is to be remembered as told once they are in the outbox.
-    pub parcels: Vec<(Parcel, FlushKey, ToldEntry)>,
+    /// Messages.
+    pub parcels: Vec<Outgoing>,
     /// For the ledger.
     pub steps: Vec<Step>,
+    /// Ends that are not told: the receiver's memory of the beginning is to go.
+    pub forget: Vec<(FlushKey, String)>,
+    /// What is to be remembered as told though no message says so.
+    pub remember: Vec<(FlushKey, ToldEntry)>,
+}
+
+/// What operators have said, beside the settings.
+pub struct Wishes<'a> {
+    /// Silences.
+    pub silences: &'a [Silence],
+    /// Acknowledged alerts.
+    pub acknowledged: &'a Acknowledged,
 }
 
 impl Dispatcher {
+    /// Takes note of an alert that begins, changes or ends, without routing it.
+    pub fn see(&mut self, labels: &Labels, note: &AlertNote) {
+        if note.is_firing() {
+            self.firing.insert(note.fingerprint.clone(), labels.clone());
+            self.notes.insert(note.fingerprint.clone(), note.clone());
+        } else {
+            self.firing.remove(&note.fingerprint);
+            self.notes.remove(&note.fingerprint);
+        }
+    }
+
+    /// Every alert that fires, with its labels.
+    pub fn living(&self) -> impl Iterator<Item = (&AlertNote, &Labels)> {
+        self.notes.values().filter_map(|note| Some((note, self.firing.get(&note.fingerprint)?)))
+    }
+
+    /// A firing alert by its fingerprint.
+    pub fn note(&self, fingerprint: &str) -> Option<&AlertNote> {
+        self.notes.get(fingerprint)
+    }
+
+    /// Firing alerts by fingerprint.
+    pub fn firing(&self) -> &Firing {
+        &self.firing
+    }
+
+    /// Receiver, labels and alerts of every group.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>, Vec<&AlertNote>)> {
+        self.groups.values().map(|g| (g.receiver.as_str(), &g.labels, g.alerts.values().collect()))
+    }
+
     /// Takes the present state of one alert: it joins, changes in, or ends in, every group it is routed to.
     pub fn update(&mut self, root: &Route, labels: &Labels, note: &AlertNote, now_ms: i64) -> Vec<Step> {
+        self.join(root, labels, note, true, now_ms)
+    }
+
+    /// An alert of an earlier life joins its groups again; that it was told of already is not worth a row in the ledger.
+    pub fn rejoin(&mut self, root: &Route, labels: &Labels, note: &AlertNote, now_ms: i64) {
+        self.join(root, labels, note, false, now_ms);
+    }
+
+    fn join(&mut self, root: &Route, labels: &Labels, note: &AlertNote, news: bool, now_ms: i64) -> Vec<Step> {
+        self.see(labels, note);
         let mut routes = Vec::new();
         matching(root, labels, &mut routes);
         let mut steps = Vec::new();
@@ -144,27 +190,13 @@ impl Dispatcher {
             let full = self.groups.len() >= GROUPS_MAX;
             let group_labels = if full { BTreeMap::new() } else { group_labels };
             let key = format!("{}:{}", route.key, Labels::from_pairs(&group_labels).to_string().replace(", ", ","));
-            let group = self.groups.entry(format!("{key}\u{0}{}", route.receiver)).or_insert_with(|| Group {
-                receiver: route.receiver.clone(),
-                key: key.clone(),
-                labels: group_labels,
-                wait_ms: route.group_wait_ms,
-                interval_ms: route.group_interval_ms,
-                repeat_ms: route.repeat_interval_ms,
-                alerts: BTreeMap::new(),
-                changed_at_ms: None,
-                last_flush_ms: None,
-                last_message_ms: None,
-                withheld: BTreeMap::new(),
-            });
-            let before = group.alerts.insert(note.fingerprint.clone(), note.clone());
-            let news = before
-                .as_ref()
-                .is_none_or(|b| b.is_firing() != note.is_firing() || b.level != note.level || b.id != note.id);
-            if news {
-                group.changed_at_ms.get_or_insert(now_ms);
-                let receiver = route.receiver.clone();
-                steps.push(Step { alert: note.clone(), event: "grouped", reason: key, receiver });
+            let name = format!("{key}\u{0}{}", route.receiver);
+            if !note.is_firing() && !self.groups.contains_key(&name) {
+                continue; // the end of something nobody waits for
+            }
+            let group = self.groups.entry(name).or_insert_with(|| Group::new(route, &key, group_labels));
+            if group.take(note, news, now_ms) {
+                steps.push(Step::new(note, "grouped", key, &route.receiver));
             }
         }
         steps
@@ -176,88 +208,161 @@ impl Dispatcher {
     }
 
     /// Looks at every group that is due: what is to be told goes out as parcels.
-    pub fn flush(&mut self, settings: &Settings, decisions: &Decisions<'_>, told: &Told, now_ms: i64) -> Dispatched {
+    pub fn flush(&mut self, settings: &Settings, wishes: &Wishes<'_>, told: &Told, now_ms: i64) -> Dispatched {
         let mut out = Dispatched::default();
         let due: Vec<String> =
             self.groups.iter().filter(|(_, g)| g.due_ms() <= now_ms).map(|(k, _)| k.clone()).collect();
         if due.is_empty() {
             return out;
         }
-        let firing = self.firing();
+        let sources = Sources::of(&settings.inhibit_rules, &self.firing);
         let view = View {
             now_ms,
             inhibit_rules: &settings.inhibit_rules,
-            firing: &firing,
-            silences: &decisions.silences,
-            acknowledged: decisions.acknowledged,
+            sources: &sources,
+            silences: wishes.silences,
+            acknowledged: wishes.acknowledged,
             told,
+            as_alertmanager: settings.as_alertmanager,
         };
+        let mut ready: BTreeMap<String, Vec<Ready>> = BTreeMap::new();
         for name in due {
             let Some(group) = self.groups.get_mut(&name) else { continue };
-            let channels = settings.receivers.get(&group.receiver).map_or(&[][..], |r| &r.channels);
-            let mut said = false;
-            for (index, channel) in channels.iter().enumerate() {
-                let key = FlushKey { receiver: group.receiver.clone(), channel: index, group_key: group.key.clone() };
-                let mut flush = Flush {
-                    key,
-                    send_resolved: channel.send_resolved(),
-                    repeat_interval_ms: group.repeat_ms,
-                    alerts: group.alerts.values().cloned().collect(),
-                    withheld: Vec::new(),
-                    why: None,
-                };
-                for (_, stage) in STAGES {
-                    stage(&mut flush, &view);
+            let flushes = group.look(settings, &view, &mut out);
+            if flushes.is_empty() {
+                if group.settle(false, settings.as_alertmanager, now_ms) {
+                    self.groups.remove(&name);
                 }
-                for (alert, stage, reason) in &flush.withheld {
-                    let event = if *stage == "inhibit" { "inhibited" } else { "silenced" };
-                    if group.withheld.insert(alert.id.clone(), reason.clone()).as_ref() != Some(reason) {
-                        let (receiver, reason) = (group.receiver.clone(), reason.clone());
-                        out.steps.push(Step { alert: alert.clone(), event, reason, receiver });
-                    }
-                }
-                if let Some(why) = flush.why {
-                    said = true;
-                    out.parcels.push(parcel(flush, why, group, channel.kind(), settings, told, now_ms));
-                }
+            } else {
+                ready.entry(group.receiver.clone()).or_default().push(Ready { name, flushes });
             }
-            group.last_flush_ms = Some(now_ms);
-            group.changed_at_ms = None;
-            if said {
-                group.last_message_ms = Some(now_ms);
-            }
-            group.alerts.retain(|_, a| a.is_firing());
-            let alerts: BTreeSet<&String> = group.alerts.values().map(|a| &a.id).collect();
-            group.withheld.retain(|id, _| alerts.contains(id));
-            if group.alerts.is_empty() {
-                self.groups.remove(&name);
-            }
+        }
+        for (receiver, ready) in ready {
+            self.tell(&receiver, ready, settings, told, now_ms, &mut out);
         }
         out
     }
 
-    /// The groups as they are: receiver, labels, alerts.
-    pub fn groups(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>, impl Iterator<Item = &AlertNote>)> {
-        self.groups.values().map(|g| (g.receiver.as_str(), &g.labels, g.alerts.values()))
+    /// What has something to say to one receiver, past its gate.
+    fn tell(
+        &mut self,
+        receiver: &str,
+        ready: Vec<Ready>,
+        settings: &Settings,
+        told: &Told,
+        now_ms: i64,
+        out: &mut Dispatched,
+    ) {
+        let Some(limit) = settings.receivers.get(receiver).map(|r| r.rate_limit) else { return };
+        let items: Vec<Item> = ready.iter().filter_map(|r| Some(r.item(self.groups.get(&r.name)?))).collect();
+        let verdicts = match settings.as_alertmanager {
+            true => vec![Verdict::Alone; items.len()],
+            false => self.gates.entry(receiver.into()).or_default().plan(limit, &items, now_ms),
+        };
+        let mut together: BTreeMap<&'static str, Vec<Ready>> = BTreeMap::new();
+        for (ready, verdict) in ready.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Together(cause) => together.entry(cause).or_default().push(ready),
+                Verdict::Alone => {
+                    let Some(group) = self.groups.get(&ready.name) else { continue };
+                    for flush in ready.flushes {
+                        out.parcels.push(parcel(flush, group, settings, told, now_ms));
+                    }
+                    self.settle(&ready.name, settings, now_ms);
+                }
+                Verdict::Hold(until_ms, cause) => {
+                    let Some(group) = self.groups.get_mut(&ready.name) else { continue };
+                    out.steps.extend(group.hold(&ready, until_ms, cause));
+                }
+            }
+        }
+        for (cause, ready) in together {
+            if let [_] = ready.as_slice()
+                && cause == crate::gate::RATE_LIMIT
+            {
+                // one that waited alone is an ordinary message
+                for ready in ready {
+                    let Some(group) = self.groups.get(&ready.name) else { continue };
+                    for flush in ready.flushes {
+                        out.parcels.push(parcel(flush, group, settings, told, now_ms));
+                    }
+                    self.settle(&ready.name, settings, now_ms);
+                }
+                continue;
+            }
+            let names: Vec<String> = ready.iter().map(|r| r.name.clone()).collect();
+            out.digest(receiver, cause, ready, settings, told, now_ms);
+            for name in names {
+                if let Some(group) = self.groups.get_mut(&name) {
+                    group.in_storm |= cause == crate::gate::STORM;
+                }
+                self.settle(&name, settings, now_ms);
+            }
+        }
     }
 
-    /// Labels of every alert that fires in a group, by fingerprint.
-    pub fn firing(&self) -> BTreeMap<String, Labels> {
-        let alerts = self.groups.values().flat_map(|g| g.alerts.values()).filter(|a| a.is_firing());
-        alerts.map(|a| (a.fingerprint.clone(), Labels::from_pairs(&a.labels))).collect()
+    fn settle(&mut self, name: &str, settings: &Settings, now_ms: i64) {
+        if self.groups.get_mut(name).is_some_and(|g| g.settle(true, settings.as_alertmanager, now_ms)) {
+            self.groups.remove(name);
+        }
     }
 }
 
-fn parcel(
-    flush: Flush,
-    why: Why,
-    group: &Group,
-    kind: &'static str,
-    settings: &Settings,
-    told: &Told,
-    now_ms: i64,
-) -> (Parcel, FlushKey, ToldEntry) {
-    let mut alerts = flush.alerts;
+impl Dispatched {
+    /// One message a channel about many groups; a ledger row for every alert in it.
+    fn digest(
+        &mut self,
+        receiver: &str,
+        cause: &'static str,
+        ready: Vec<Ready>,
+        settings: &Settings,
+        told: &Told,
+        now_ms: i64,
+    ) {
+        let mut channels: BTreeMap<usize, Vec<Flush>> = BTreeMap::new();
+        for flush in ready.into_iter().flat_map(|r| r.flushes) {
+            channels.entry(flush.key.channel).or_default().push(flush);
+        }
+        let mut noted = BTreeSet::new();
+        for (index, flushes) in channels {
+            let Some(channel) = settings.receivers.get(receiver).and_then(|r| r.channels.get(index)) else { continue };
+            let entries: Vec<(FlushKey, ToldEntry)> =
+                flushes.iter().map(|f| (f.key.clone(), ToldEntry::of(&f.alerts, now_ms))).collect();
+            let mut hash = Fnv::default();
+            hash.text("digest").text(receiver).text(&index.to_string());
+            for flush in &flushes {
+                hash_of(&mut hash, flush, told);
+            }
+            let key = format!("{:016x}", hash.0);
+            let groups = flushes.len();
+            let why = flushes.iter().filter_map(|f| f.why).next().unwrap_or(Why::First);
+            let mut alerts: Vec<AlertNote> = flushes.into_iter().flat_map(|f| f.alerts).collect();
+            sort(&mut alerts);
+            let counted = digest::digest(&alerts, groups, cause);
+            let detail = serde_json::json!({ "key": key, "groups": groups, "alerts": alerts.len() }).to_string();
+            for alert in alerts.iter().filter(|a| noted.insert((a.id.clone(), a.is_firing()))) {
+                self.steps.push(Step { detail: Some(detail.clone()), ..Step::new(alert, "digested", cause, receiver) });
+            }
+            alerts.truncate(digest::ALERTS_MAX);
+            let mut message = Message {
+                receiver: receiver.into(),
+                group_key: format!("{{}}:digest:{cause}"),
+                group_labels: BTreeMap::new(),
+                why,
+                alerts,
+                external_url: settings.external_url.clone(),
+                made_at_ms: now_ms,
+                digest: Some(counted),
+            };
+            message.group_labels = message.common(|a| &a.labels);
+            message.group_labels.retain(|name, _| name == crate::active::ALERT_NAME);
+            self.parcels.push((Parcel::new(key, index, channel.kind(), message), entries));
+        }
+    }
+}
+
+/// Firing first, worst first, oldest first.
+fn sort(alerts: &mut [AlertNote]) {
     alerts.sort_by(|a, b| {
         (b.is_firing(), b.level, a.starts_at_ms, &a.fingerprint).cmp(&(
             a.is_firing(),
@@ -266,28 +371,41 @@ fn parcel(
             &b.fingerprint,
         ))
     });
-    let entry = ToldEntry::of(&alerts, now_ms);
-    let mut hash = Fnv::default();
-    hash.text(&flush.key.receiver).text(&flush.key.channel.to_string()).text(&flush.key.group_key).text(why.words());
+}
+
+/// What makes a message the same when it is made again after a crash.
+fn hash_of(hash: &mut Fnv, flush: &Flush, told: &Told) {
+    hash.text(&flush.key.receiver).text(&flush.key.channel.to_string()).text(&flush.key.group_key);
+    hash.text(flush.why.map_or("", Why::words));
     hash.text(&told.get(&flush.key).map_or(0, |t| t.at_ms).to_string());
-    for alert in &alerts {
+    for alert in &flush.alerts {
         hash.text(&alert.fingerprint).text(alert.status()).text(alert.level.name());
     }
+}
+
+fn parcel(mut flush: Flush, group: &Group, settings: &Settings, told: &Told, now_ms: i64) -> Outgoing {
+    sort(&mut flush.alerts);
+    let entry = ToldEntry::of(&flush.alerts, now_ms);
+    let mut hash = Fnv::default();
+    hash_of(&mut hash, &flush, told);
+    let index = flush.key.channel;
+    let channel = settings.receivers.get(&flush.key.receiver).and_then(|r| r.channels.get(index));
     let message = Message {
         receiver: flush.key.receiver.clone(),
         group_key: group.key.clone(),
         group_labels: group.labels.clone(),
-        why,
-        alerts,
+        why: flush.why.unwrap_or(Why::First),
+        alerts: flush.alerts,
         external_url: settings.external_url.clone(),
         made_at_ms: now_ms,
+        digest: None,
     };
-    let parcel = Parcel::new(format!("{:016x}", hash.0), flush.key.channel, kind, message);
-    (parcel, flush.key, entry)
+    let kind = channel.map_or("", |c| c.kind());
+    (Parcel::new(format!("{:016x}", hash.0), index, kind, message), vec![(flush.key, entry)])
 }
 
 /// The routes an alert takes: the deepest that matches, and further siblings where `continue` says so.
-pub fn matching<'a>(route: &'a Route, labels: &Labels, found: &mut Vec<&'a Route>) {
+pub(crate) fn matching<'a>(route: &'a Route, labels: &Labels, found: &mut Vec<&'a Route>) {
     let before = found.len();
     for child in &route.routes {
         if child.matchers.matches(labels) {

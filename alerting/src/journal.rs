@@ -1,124 +1,136 @@
-//! A small durable list: one JSON line an entry, synced before it counts, rewritten when most of it is stale.
-//!
-//! A last line that is cut short is what a crash leaves and is cut off; any other line that can't be read stops the start with
-//! file and line, since to forget it would undo what an operator did.
+//! A small journal: records as lines of JSON, each after a checksum; appended and synced before the caller is told, so what
+//! was promised survives kill -9. A torn last line is cut; damage before it is an error. Rewritten when mostly history.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use crate::fingerprint::Fnv;
 use crate::outbox::replace_file;
 
-/// The list is rewritten when it holds this many lines more than entries that count.
-const STALE_LINES_MAX: usize = 1_000;
-/// Largest file that is read, bytes.
-const BYTES_MAX: u64 = 256 << 20;
+/// Lines beyond twice the living records before a journal is rewritten.
+const SPARE_LINES: usize = 1_000;
+/// Bytes of the checksum (16 hex digits) and the space after it.
+const PREFIX_BYTES: usize = 17;
 
-/// The file behind a list.
-#[derive(Debug)]
-pub struct Journal<T> {
+/// An open journal.
+#[derive(Debug, Default)]
+pub struct Journal {
     path: PathBuf,
-    file: File,
     lines: usize,
-    /// Length of what is whole, bytes.
-    bytes: u64,
-    entries: PhantomData<T>,
 }
 
-impl<T: Serialize + DeserializeOwned> Journal<T> {
-    /// Opens or makes the file and reads what it holds.
-    pub fn open(path: &Path) -> io::Result<(Journal<T>, Vec<T>)> {
-        let wrong =
-            |message: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {message}", path.display()));
-        let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-        let bytes = file.metadata()?.len();
-        if bytes > BYTES_MAX {
-            return Err(wrong(format!("{bytes} bytes; at most {BYTES_MAX} are read")));
+impl Journal {
+    /// Opens a journal and reads its records, oldest first; there are none without a file.
+    pub fn open<T: DeserializeOwned>(path: &Path) -> io::Result<(Journal, Vec<T>)> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(e),
+        };
+        let mut records = Vec::new();
+        let mut good = 0;
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            let Some(record) = record(line) else { break };
+            records.push(record);
+            good += line.len();
         }
-        let text = std::fs::read(path)?;
-        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        if whole < text.len() {
-            file.set_len(whole as u64)?;
-            file.sync_all()?;
+        if good < bytes.len() {
+            if bytes[good..].iter().position(|b| *b == b'\n').is_some_and(|at| good + at + 1 < bytes.len()) {
+                let text = format!("{}: damaged at byte {good}", path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+            File::options().write(true).open(path)?.set_len(good as u64)?;
         }
-        let mut entries = Vec::new();
-        for (i, line) in text[..whole].split(|b| *b == b'\n').filter(|l| !l.is_empty()).enumerate() {
-            entries.push(serde_json::from_slice(line).map_err(|e| wrong(format!("line {}: {e}", i + 1)))?);
-        }
-        let lines = entries.len();
-        Ok((Journal { path: path.into(), file, lines, bytes: whole as u64, entries: PhantomData }, entries))
+        Ok((Journal { path: path.into(), lines: records.len() }, records))
     }
 
-    /// Adds an entry; it is on disk when this returns.
-    pub fn append(&mut self, entry: &T) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
-        if let Err(e) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
-            // half a line must not stand before the next one
-            self.file.set_len(self.bytes)?;
+    /// Appends records; they are on disk when this returns.
+    pub fn append<T: Serialize>(&mut self, records: &[T]) -> io::Result<()> {
+        let is_new = !self.path.exists();
+        let mut file = File::options().create(true).append(true).open(&self.path)?;
+        let before = file.metadata()?.len();
+        let written = file.write_all(&lines(records)?).and_then(|()| file.sync_all());
+        if let Err(e) = written {
+            let _ = file.set_len(before); // half a line must not stand before the next
             return Err(e);
         }
-        (self.lines, self.bytes) = (self.lines + 1, self.bytes + line.len() as u64);
+        if is_new && let Some(folder) = self.path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        self.lines += records.len();
         Ok(())
     }
 
-    /// Rewrites the file if it has become much longer than the `entries` that count.
-    pub fn tidy(&mut self, entries: impl ExactSizeIterator<Item = T>) -> io::Result<()> {
-        if self.lines <= entries.len() + STALE_LINES_MAX {
-            return Ok(());
+    /// Replaces the journal by its living records when it is mostly history.
+    pub fn tidy<T: Serialize>(&mut self, living: &[T]) -> io::Result<()> {
+        if self.lines > living.len() * 2 + SPARE_LINES {
+            replace_file(&self.path, &lines(living)?)?;
+            self.lines = living.len();
         }
-        let (mut text, count) = (Vec::new(), entries.len());
-        for entry in entries {
-            serde_json::to_writer(&mut text, &entry)?;
-            text.push(b'\n');
-        }
-        replace_file(&self.path, &text)?;
-        self.file = OpenOptions::new().append(true).open(&self.path)?;
-        (self.lines, self.bytes) = (count, text.len() as u64);
         Ok(())
     }
+}
+
+fn lines<T: Serialize>(records: &[T]) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for record in records {
+        let json = serde_json::to_vec(record)?;
+        out.extend_from_slice(format!("{:016x} ", checksum(&json)).as_bytes());
+        out.extend_from_slice(&json);
+        out.push(b'\n');
+    }
+    Ok(out)
+}
+
+fn record<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+    let line = line.strip_suffix(b"\n")?;
+    let (prefix, json) = line.split_at_checked(PREFIX_BYTES)?;
+    let sum = std::str::from_utf8(&prefix[..PREFIX_BYTES - 1]).ok()?;
+    (u64::from_str_radix(sum, 16).ok()? == checksum(json)).then(|| serde_json::from_slice(json).ok())?
+}
+
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut hash = Fnv::default();
+    hash.write(bytes);
+    hash.0
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn entries_outlive_a_torn_tail_and_a_rewrite() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("list.jsonl");
-        let (mut journal, entries) = Journal::<String>::open(&path).unwrap();
-        assert!(entries.is_empty());
-        journal.append(&"one".into()).unwrap();
-        journal.append(&"two".into()).unwrap();
-        drop(journal);
-        let whole = std::fs::read(&path).unwrap();
-        for cut in 7..whole.len() {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            let (mut journal, entries) = Journal::<String>::open(&path).unwrap();
-            assert_eq!(entries, ["one"], "cut at {cut}");
-            journal.append(&"three".into()).unwrap();
-            assert_eq!(Journal::<String>::open(&path).unwrap().1, ["one", "three"]);
-        }
-        let (mut journal, _) = Journal::<String>::open(&path).unwrap();
-        for _ in 0..STALE_LINES_MAX {
-            journal.append(&"stale".into()).unwrap();
-        }
-        journal.tidy(vec!["kept".to_string()].into_iter()).unwrap();
-        journal.append(&"after".into()).unwrap();
-        assert_eq!(Journal::<String>::open(&path).unwrap().1, ["kept", "after"]);
+    fn records_survive_a_torn_end_and_nothing_else_is_forgiven() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("j");
+        let (mut journal, none) = Journal::open::<u32>(&path).expect("no file yet");
+        assert!(none.is_empty());
+        journal.append(&[1, 2]).expect("append");
+        journal.append(&[3]).expect("append");
+        let whole = fs::read(&path).expect("read");
+        fs::write(&path, &whole[..whole.len() - 3]).expect("tear");
+        let (mut journal, records) = Journal::open::<u32>(&path).expect("torn");
+        assert_eq!(records, [1, 2]);
+        journal.append(&[4]).expect("append");
+        assert_eq!(Journal::open::<u32>(&path).expect("open").1, [1, 2, 4]);
+        let mut bytes = fs::read(&path).expect("read");
+        bytes[3] ^= 1;
+        fs::write(&path, &bytes).expect("damage");
+        let error = Journal::open::<u32>(&path).expect_err("damage before the end").to_string();
+        assert!(error.contains("damaged at byte 0"), "{error}");
     }
 
     #[test]
-    fn damage_before_the_end_stops_the_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("list.jsonl");
-        std::fs::write(&path, "\"one\"\n{\n\"three\"\n").unwrap();
-        let said = Journal::<String>::open(&path).unwrap_err().to_string();
-        assert!(said.contains("list.jsonl: line 2:"), "{said}");
+    fn history_is_dropped_when_there_is_much_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("j");
+        let (mut journal, _) = Journal::open::<u32>(&path).expect("no file yet");
+        journal.append(&vec![7; SPARE_LINES + 3]).expect("append");
+        journal.tidy(&[7]).expect("tidy");
+        assert_eq!(Journal::open::<u32>(&path).expect("open").1, [7]);
     }
 }

@@ -140,7 +140,7 @@ impl Page {
             reason: Some(&step.reason),
             texts: None,
             receiver: Some(&step.receiver),
-            detail: None,
+            detail: step.detail.clone(),
         });
     }
 

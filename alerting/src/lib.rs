@@ -8,14 +8,16 @@
 //! message wait for evidence.
 //!
 //! Reading order: `level`, `fingerprint`, `state`, `flapping` · `rule`, `rule_file`, `builtin`, `template` · `config`, `matcher` ·
-//! `active`, `sight`, `forecast`, `evaluate`, `group`, `rule_numbers` · `message`, `dispatch`, `inhibit`, `silence`,
-//! `recurrence`, `dedup`, `told` · `journal`, `operators` ·
+//! `active`, `sight`, `forecast`, `evaluate`, `group`, `rule_numbers` · `message`, `dispatch`, `mute`, `inhibit`,
+//! `silence`, `dedup`, `gate`, `digest`, `told` · `silences`, `acknowledge`, `journal`, `outside` (alerts of others) ·
 //! `outbox`, `deliver`, `content`, `known` · `webhook`, `mail`, `mail_body`, `sms`, `robot`, `dingtalk`, `wecom`, `feishu`, `slack` ·
-//! `exchange`, `answer_codes`, `signing`, `secret` · `ledger`, `history`, `why`, `evidence`, `asked`, `trees` · `prometheus_json` ·
-//! `alerting` (all of it at work) · `unit_test` (rules tried on a virtual clock).
+//! `exchange`, `answer_codes`, `signing`, `secret` · `ledger`, `history`, `why`, `evidence`, `asked`, `trees` ·
+//! `prometheus_json`, `alertmanager_json` · `alerting` (all of it at work) · `unit_test` (rules tried on a virtual clock).
 
+pub mod acknowledge;
 pub mod active;
 mod alerting;
+pub mod alertmanager_json;
 pub mod answer_codes;
 mod asked;
 pub mod builtin;
@@ -23,6 +25,7 @@ pub mod config;
 pub mod content;
 mod dedup;
 pub mod deliver;
+pub mod digest;
 pub mod dingtalk;
 pub mod dispatch;
 pub mod evaluate;
@@ -32,9 +35,10 @@ pub mod feishu;
 pub mod fingerprint;
 pub mod flapping;
 pub mod forecast;
+pub mod gate;
 pub mod group;
 mod history;
-pub mod inhibit;
+mod inhibit;
 mod journal;
 pub mod known;
 mod ledger;
@@ -43,10 +47,10 @@ pub mod mail;
 mod mail_body;
 pub mod matcher;
 pub mod message;
-pub mod operators;
+pub mod mute;
 pub mod outbox;
+pub mod outside;
 pub mod prometheus_json;
-pub mod recurrence;
 pub mod robot;
 pub mod rows;
 pub mod rule;
@@ -56,6 +60,7 @@ pub mod secret;
 pub mod sight;
 mod signing;
 pub mod silence;
+pub mod silences;
 pub mod slack;
 pub mod sms;
 pub mod state;
@@ -65,9 +70,9 @@ pub mod trees;
 pub mod unit_test;
 pub mod webhook;
 pub mod wecom;
-mod why;
+pub mod why;
 
-pub use alerting::{Alerting, Clock, Firing, StartError};
+pub use alerting::{AcknowledgeError, Alerting, AlertsFilter, Clock, StartError};
 pub use config::{Config, ConfigError, Settings};
 pub use level::Level;
 pub use prometheus_json::RulesFilter;

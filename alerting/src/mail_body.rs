@@ -19,6 +19,9 @@ pub fn text(telling: &Telling<'_>, voice: Voice) -> String {
     let words = words(voice.language);
     let message = telling.message;
     let mut out = String::new();
+    if let Some(digest) = &message.digest {
+        let _ = writeln!(out, "{}\n", crate::digest::text(digest, voice.language));
+    }
     for alert in message.alerts.iter().take(ALERTS_MAX) {
         let _ = writeln!(out, "{}", heading(alert, voice.language));
         for name in ["summary", "description"] {

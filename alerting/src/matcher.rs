@@ -21,23 +21,26 @@ impl Matchers {
         Ok(Matchers(all))
     }
 
-    /// From parts: name, whether the value is a pattern, whether it must match, value.
-    pub fn of<'a>(parts: impl Iterator<Item = (&'a str, bool, bool, &'a str)>) -> Result<Matchers, String> {
-        let one = |(name, is_regex, is_equal, value)| {
-            let op = match (is_regex, is_equal) {
+    /// Conditions in the form of Alertmanager's API.
+    pub fn of_conditions(conditions: &[crate::silence::Condition]) -> Result<Matchers, String> {
+        let one = |c: &crate::silence::Condition| {
+            let op = match (c.is_regex, c.is_equal) {
                 (false, true) => MatchOp::Eq,
                 (false, false) => MatchOp::Ne,
                 (true, true) => MatchOp::Re,
                 (true, false) => MatchOp::Nre,
             };
-            LabelMatcher::new(name, op, value).map_err(|e| format!("{name}: {e}"))
+            if c.name.is_empty() {
+                return Err("a matcher has no name".to_string());
+            }
+            LabelMatcher::new(&c.name, op, &c.value).map_err(|e| format!("matcher {:?}: {e}", c.name))
         };
-        parts.map(one).collect::<Result<_, _>>().map(Matchers)
+        conditions.iter().map(one).collect::<Result<_, _>>().map(Matchers)
     }
 
-    /// Whether an alert without any of the labels matches too, and so every condition says nothing.
-    pub fn matches_nothing_given(&self) -> bool {
-        self.0.iter().all(|m| m.matches(""))
+    /// The conditions, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &LabelMatcher> {
+        self.0.iter()
     }
 
     /// Whether every condition holds.

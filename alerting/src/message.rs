@@ -125,11 +125,45 @@ pub struct Message {
     pub external_url: String,
     /// When it was made, milliseconds.
     pub made_at_ms: i64,
+    /// Of a message that tells many groups at once: what is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// What a message about many groups holds. `alerts` has the worst of them only; the numbers are of all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Digest {
+    /// storm or rate_limit.
+    pub cause: String,
+    /// How many groups.
+    pub groups: usize,
+    /// How many alerts fire.
+    pub firing: usize,
+    /// How many ended.
+    pub resolved: usize,
+    /// By rule and level, worst and most first; bounded.
+    pub lines: Vec<DigestLine>,
+}
+
+/// How many alerts of one rule and level.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DigestLine {
+    /// The rule's name.
+    pub rule: String,
+    /// The level.
+    pub level: Level,
+    /// How many fire.
+    pub firing: usize,
+    /// How many ended.
+    pub resolved: usize,
 }
 
 impl Message {
     /// How many fire.
     pub fn firing(&self) -> usize {
+        if let Some(digest) = &self.digest {
+            return digest.firing;
+        }
         self.alerts.iter().filter(|a| a.is_firing()).count()
     }
 
@@ -142,6 +176,11 @@ impl Message {
     pub fn level(&self) -> Level {
         let all = || self.alerts.iter().map(|a| a.level).max();
         self.alerts.iter().filter(|a| a.is_firing()).map(|a| a.level).max().or_else(all).unwrap_or(Level::Notice)
+    }
+
+    /// How many alerts the message is about beyond those in it.
+    pub fn left_out(&self) -> usize {
+        self.digest.as_ref().map_or(0, |d| (d.firing + d.resolved).saturating_sub(self.alerts.len()))
     }
 
     /// Pairs that every alert shares.

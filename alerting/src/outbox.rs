@@ -64,6 +64,9 @@ struct Stored {
     parcel: Parcel,
     flush_key: FlushKey,
     told: ToldEntry,
+    /// What it tells of further groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    more: Vec<(FlushKey, ToldEntry)>,
     #[serde(default)]
     attempts: u32,
     #[serde(default)]
@@ -115,6 +118,13 @@ impl Lane {
     }
 }
 
+/// A message that is written down and may not leave yet.
+#[derive(Debug)]
+pub struct Written {
+    parcel: Parcel,
+    path: Option<PathBuf>,
+}
+
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
@@ -162,6 +172,7 @@ impl Outbox {
         let mut lanes = Lanes::default();
         for (one, path) in stored {
             told.push((one.flush_key, one.told));
+            told.extend(one.more);
             lanes.push(one.parcel, Some(path), one.attempts, one.not_before_ms.unwrap_or(i64::MIN));
         }
         Ok((Outbox { folder: folder.into(), lanes: Mutex::new(lanes) }, told))
@@ -170,25 +181,41 @@ impl Outbox {
     /// Takes a message. It is on disk when this returns `Ok(true)`, in memory alone with `Ok(false)`; the error says that the
     /// outbox is full.
     pub fn put(&self, parcel: Parcel, flush_key: FlushKey, told: ToldEntry) -> Result<bool, String> {
+        let Some(written) = self.write(parcel, vec![(flush_key, told)])? else { return Ok(true) };
+        let on_disk = written.path.is_some();
+        self.release(written);
+        Ok(on_disk)
+    }
+
+    /// Writes a message down with what it tells of its groups; it leaves after [`Outbox::release`], before which the memory of
+    /// what was told can be written down too. `None`: it is here already. The error says that the outbox is full.
+    pub fn write(&self, parcel: Parcel, mut tells: Vec<(FlushKey, ToldEntry)>) -> Result<Option<Written>, String> {
         {
             let lanes = self.lanes.lock();
             if lanes.keys.contains(&parcel.key) {
-                return Ok(true);
+                return Ok(None);
             }
             if lanes.keys.len() >= MESSAGES_MAX {
                 return Err(format!("the outbox holds {MESSAGES_MAX} messages"));
             }
         }
+        if tells.is_empty() {
+            return Err("a message tells of no group".into());
+        }
+        let (flush_key, told) = tells.remove(0);
         let path = self.folder.join(format!("{:013}-{}.{EXTENSION}", parcel.message.made_at_ms, parcel.key));
-        let stored = Stored { parcel, flush_key, told, attempts: 0, not_before_ms: None };
+        let stored = Stored { parcel, flush_key, told, more: tells, attempts: 0, not_before_ms: None };
         let written =
             serde_json::to_vec(&stored).map_err(io::Error::other).and_then(|bytes| replace_file(&path, &bytes));
         if let Err(e) = &written {
             tracing::error!(error = %e, key = stored.parcel.key, "the outbox can't write; the message is kept in memory");
         }
-        let on_disk = written.is_ok();
-        self.lanes.lock().push(stored.parcel, on_disk.then_some(path), 0, i64::MIN);
-        Ok(on_disk)
+        Ok(Some(Written { parcel: stored.parcel, path: written.is_ok().then_some(path) }))
+    }
+
+    /// Lets a message leave.
+    pub fn release(&self, written: Written) {
+        self.lanes.lock().push(written.parcel, written.path, 0, i64::MIN);
     }
 
     /// The messages that may leave now, at most one a lane; each must come back through [`Outbox::settle`].

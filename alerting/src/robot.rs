@@ -62,7 +62,7 @@ fn paragraph(alert: &AlertNote, telling: &Telling<'_>, voice: Voice) -> Paragrap
 
 /// `3 more alerts not shown`, if there are any beyond those shown.
 pub fn left_out(telling: &Telling<'_>, shown: usize, language: Language) -> Option<String> {
-    let more = telling.message.alerts.len().saturating_sub(shown);
+    let more = telling.message.alerts.len().saturating_sub(shown) + telling.message.left_out();
     (more > 0).then(|| format!("{more} {}", words(language).more))
 }
 

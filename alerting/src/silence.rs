@@ -1,32 +1,24 @@
-//! Silences: what operators asked not to hear of for a while; and the stage that heeds them.
-//!
-//! The shape is Alertmanager's (api/v2, `gettableSilence`), with one field more: a silence may come back, at the same hours of
-//! chosen days, between its start and its end ([`Recurrence`]).
+//! A silence: what operators asked not to hear of for a while, once or again and again. And the stage that obeys it.
 
+use chrono::{DateTime, Datelike, Timelike};
+use proto::Labels;
 use serde::{Deserialize, Serialize};
 
 use crate::dispatch::{Flush, View};
 use crate::matcher::Matchers;
-use crate::recurrence::Recurrence;
-use proto::Labels;
 
-/// Most conditions of one silence.
-pub const CONDITIONS_MAX: usize = 64;
-/// Longest name, value, author or comment, bytes.
-pub const TEXT_BYTES_MAX: usize = 4_096;
-
-/// One condition on a label, as Alertmanager writes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+/// A condition in the form of Alertmanager's API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
     /// The label.
     pub name: String,
-    /// Value or pattern.
+    /// Its value, or a regular expression.
     pub value: String,
-    /// Whether `value` is an anchored regular expression.
+    /// Whether `value` is a regular expression.
+    #[serde(rename = "isRegex", default)]
     pub is_regex: bool,
-    /// Whether the label must match (true) or must not.
-    #[serde(default = "yes")]
+    /// Whether it must match; else it must not.
+    #[serde(rename = "isEqual", default = "yes")]
     pub is_equal: bool,
 }
 
@@ -34,43 +26,86 @@ fn yes() -> bool {
     true
 }
 
-/// What an operator asks for; checked by [`Silence::new`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Wish {
-    /// Whose alerts.
-    pub conditions: Vec<Condition>,
-    /// From when, milliseconds.
-    pub starts_at_ms: i64,
-    /// Until when, milliseconds.
-    pub ends_at_ms: i64,
-    /// Who asks.
-    pub created_by: String,
-    /// Why.
-    pub comment: String,
-    /// At which hours; `None`: all the time.
-    pub recurrence: Option<Recurrence>,
+/// When a recurring silence is in force: on these days, between these times. A window that ends before it begins goes past
+/// midnight and belongs to the day it begins on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recurrence {
+    /// mon, tue, wed, thu, fri, sat, sun; none: every day.
+    #[serde(default)]
+    pub weekdays: Vec<String>,
+    /// `HH:MM`.
+    pub from: String,
+    /// `HH:MM`, exclusive; 24:00 is allowed.
+    pub to: String,
+    /// Minutes east of UTC.
+    #[serde(default)]
+    pub time_zone_offset_minutes: i64,
 }
 
-/// A silence, from `starts_at_ms` (inclusive) to `ends_at_ms` (exclusive).
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const DAY_MINUTES: i64 = 1_440;
+/// Furthest time zone, minutes.
+const OFFSET_MINUTES_MAX: i64 = 14 * 60;
+
+/// A checked recurrence.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Silence {
-    /// Unique.
-    pub id: String,
-    /// What was asked for.
-    pub wish: Wish,
-    /// When it was last changed, milliseconds.
-    pub updated_at_ms: i64,
-    matchers: Matchers,
+pub struct Window {
+    days: [bool; 7],
+    from_minute: i64,
+    to_minute: i64,
+    offset_ms: i64,
+}
+
+impl Recurrence {
+    /// Checks it; the error names the field and what is allowed.
+    pub fn check(&self) -> Result<Window, String> {
+        let mut days = [self.weekdays.is_empty(); 7];
+        for day in &self.weekdays {
+            let short: String = day.to_ascii_lowercase().chars().take(3).collect();
+            let Some(at) = DAYS.iter().position(|d| *d == short) else {
+                return Err(format!("recurrence.weekdays: {day:?}; allowed are {}", DAYS.join(", ")));
+            };
+            days[at] = true;
+        }
+        let minute = |field: &str, text: &str| {
+            let parsed = text.split_once(':').and_then(|(h, m)| Some((h.parse::<i64>().ok()?, m.parse::<i64>().ok()?)));
+            let parsed =
+                parsed.filter(|(h, m)| (0..60).contains(m) && (0..=24).contains(h) && h * 60 + m <= DAY_MINUTES);
+            parsed.map(|(h, m)| h * 60 + m).ok_or_else(|| format!("recurrence.{field}: {text:?} must look like 22:00"))
+        };
+        let (from_minute, to_minute) = (minute("from", &self.from)?, minute("to", &self.to)?);
+        if from_minute == to_minute || from_minute == DAY_MINUTES {
+            return Err("recurrence.from and recurrence.to must differ".into());
+        }
+        if self.time_zone_offset_minutes.abs() > OFFSET_MINUTES_MAX {
+            return Err(format!("recurrence.time_zone_offset_minutes: at most {OFFSET_MINUTES_MAX} either way"));
+        }
+        Ok(Window { days, from_minute, to_minute, offset_ms: self.time_zone_offset_minutes * 60_000 })
+    }
+}
+
+impl Window {
+    /// Whether the moment lies in it.
+    pub fn covers(&self, now_ms: i64) -> bool {
+        let Some(local) = DateTime::from_timestamp_millis(now_ms.saturating_add(self.offset_ms)) else { return false };
+        let minute = i64::from(local.hour()) * 60 + i64::from(local.minute());
+        let day = local.weekday().num_days_from_monday() as usize;
+        if self.from_minute < self.to_minute {
+            return self.days[day] && (self.from_minute..self.to_minute).contains(&minute);
+        }
+        self.days[day] && minute >= self.from_minute || self.days[(day + 6) % 7] && minute < self.to_minute
+    }
 }
 
 /// Where a silence stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SilenceState {
-    /// It has not begun.
-    Pending,
-    /// It is between its start and its end.
+    /// In force now.
     Active,
-    /// It is over.
+    /// Will be.
+    Pending,
+    /// Over.
     Expired,
 }
 
@@ -78,82 +113,65 @@ impl SilenceState {
     /// As Alertmanager names it.
     pub fn name(self) -> &'static str {
         match self {
-            SilenceState::Pending => "pending",
             SilenceState::Active => "active",
+            SilenceState::Pending => "pending",
             SilenceState::Expired => "expired",
         }
     }
 }
 
-/// The matchers of conditions; the error names the one that is wrong.
-pub fn matchers(conditions: &[Condition]) -> Result<Matchers, String> {
-    if conditions.is_empty() || conditions.len() > CONDITIONS_MAX {
-        return Err(format!("matchers: 1 to {CONDITIONS_MAX} are allowed, there are {}", conditions.len()));
-    }
-    for (i, c) in conditions.iter().enumerate() {
-        if c.name.is_empty() || c.name.len() > TEXT_BYTES_MAX || c.value.len() > TEXT_BYTES_MAX {
-            return Err(format!("matchers[{i}]: a name of 1 to {TEXT_BYTES_MAX} bytes and a value of at most as many"));
-        }
-    }
-    let parts = conditions.iter().map(|c| (c.name.as_str(), c.is_regex, c.is_equal, c.value.as_str()));
-    let matchers = Matchers::of(parts).map_err(|e| format!("matchers: {e}"))?;
-    if matchers.matches_nothing_given() {
-        return Err("matchers: at least one matcher must not match the empty string".into());
-    }
-    Ok(matchers)
+/// A silence, from `starts_at_ms` (inclusive) to `ends_at_ms` (exclusive); a recurring one only in its windows between.
+#[derive(Clone, Debug)]
+pub struct Silence {
+    /// Unique.
+    pub id: String,
+    /// Whose alerts.
+    pub matchers: Matchers,
+    /// The same as it was posted.
+    pub conditions: Vec<Condition>,
+    /// From when, milliseconds.
+    pub starts_at_ms: i64,
+    /// Until when, milliseconds.
+    pub ends_at_ms: i64,
+    /// When it was last changed, milliseconds.
+    pub updated_at_ms: i64,
+    /// Who asked.
+    pub created_by: String,
+    /// Why.
+    pub comment: String,
+    /// The windows of a recurring one.
+    pub recurrence: Option<(Recurrence, Window)>,
 }
 
 impl Silence {
-    /// Checks a wish; the error names the field and what is allowed.
-    pub fn new(id: String, wish: Wish, updated_at_ms: i64) -> Result<Silence, String> {
-        let matchers = matchers(&wish.conditions)?;
-        if wish.starts_at_ms >= wish.ends_at_ms {
-            return Err("startsAt: must lie before endsAt".into());
-        }
-        for (field, text) in [("createdBy", &wish.created_by), ("comment", &wish.comment)] {
-            if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX {
-                return Err(format!("{field}: 1 to {TEXT_BYTES_MAX} bytes are allowed"));
-            }
-        }
-        Ok(Silence { id, wish, updated_at_ms, matchers })
-    }
-
     /// Where it stands.
     pub fn state(&self, now_ms: i64) -> SilenceState {
-        if now_ms < self.wish.starts_at_ms {
-            SilenceState::Pending
-        } else if now_ms < self.wish.ends_at_ms {
-            SilenceState::Active
-        } else {
-            SilenceState::Expired
+        if now_ms >= self.ends_at_ms {
+            return SilenceState::Expired;
+        }
+        match now_ms >= self.starts_at_ms && self.recurrence.as_ref().is_none_or(|(_, w)| w.covers(now_ms)) {
+            true => SilenceState::Active,
+            false => SilenceState::Pending,
         }
     }
 
-    /// Whether it silences now: active, and at one of its hours.
-    pub fn is_in_force(&self, now_ms: i64) -> bool {
-        self.state(now_ms) == SilenceState::Active && self.wish.recurrence.as_ref().is_none_or(|r| r.holds(now_ms))
-    }
-
-    /// Whether it is about an alert with these labels.
-    pub fn matches(&self, labels: &Labels) -> bool {
-        self.matchers.matches(labels)
-    }
-
-    /// Its conditions as text.
-    pub fn matchers_text(&self) -> String {
-        self.matchers.to_string()
+    /// Whether it mutes these labels now.
+    pub fn mutes(&self, labels: &Labels, now_ms: i64) -> bool {
+        self.state(now_ms) == SilenceState::Active && self.matchers.matches(labels)
     }
 }
 
 /// Takes out every alert a silence in force matches.
 pub fn stage(flush: &mut Flush, view: &View<'_>) {
-    if view.silences.is_empty() {
+    let in_force = |s: &&Silence| s.state(view.now_ms) == SilenceState::Active;
+    let silences: Vec<&Silence> = view.silences.iter().filter(in_force).collect();
+    if silences.is_empty() {
         return;
     }
     let mut withheld = Vec::new();
     flush.alerts.retain(|alert| {
         let labels = Labels::from_pairs(&alert.labels);
-        let by = view.silences.iter().find(|s| s.matches(&labels));
+        let by = silences.iter().find(|s| s.matchers.matches(&labels));
         if let Some(by) = by {
             withheld.push((alert.clone(), "silence", format!("silenced by {}", by.id)));
         }
@@ -164,63 +182,37 @@ pub fn stage(flush: &mut Flush, view: &View<'_>) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn wish(conditions: &[(&str, &str, bool, bool)]) -> Wish {
-        let condition = |(name, value, is_regex, is_equal): &(&str, &str, bool, bool)| Condition {
-            name: (*name).into(),
-            value: (*value).into(),
-            is_regex: *is_regex,
-            is_equal: *is_equal,
+    /// 2026-08-24, a Monday, 00:00 UTC.
+    const MONDAY_MS: i64 = 1_787_529_600_000;
+    const HOUR_MS: i64 = 3_600_000;
+
+    #[test]
+    fn windows_by_table() {
+        let window = |days: &[&str], from: &str, to: &str, offset| {
+            let weekdays = days.iter().map(|d| d.to_string()).collect();
+            Recurrence { weekdays, from: from.into(), to: to.into(), time_zone_offset_minutes: offset }.check()
         };
-        Wish {
-            conditions: conditions.iter().map(condition).collect(),
-            starts_at_ms: 1_000,
-            ends_at_ms: 2_000,
-            created_by: "me".into(),
-            comment: "night shift".into(),
-            recurrence: None,
-        }
-    }
-
-    #[test]
-    fn states_follow_start_and_end() {
-        let silence = Silence::new("a".into(), wish(&[("x", "y", false, true)]), 0).unwrap();
-        for (now_ms, state) in [
-            (999, SilenceState::Pending),
-            (1_000, SilenceState::Active),
-            (1_999, SilenceState::Active),
-            (2_000, SilenceState::Expired),
+        for (days, from, to, offset, hour, expected) in [
+            (&["mon"][..], "09:00", "17:00", 0, 9, true),
+            (&["mon"], "09:00", "17:00", 0, 17, false),
+            (&["tue"], "09:00", "17:00", 0, 10, false),
+            (&[], "09:00", "17:00", 0, 34, true),
+            (&["Monday"], "22:00", "06:00", 0, 23, true),
+            (&["mon"], "22:00", "06:00", 0, 29, true),
+            (&["mon"], "22:00", "06:00", 0, 5, false),
+            (&["mon"], "22:00", "06:00", 480, 15, true),
+            (&["mon"], "22:00", "06:00", 480, 13, false),
+            (&["mon"], "00:00", "24:00", 0, 23, true),
         ] {
-            assert_eq!(silence.state(now_ms), state, "{now_ms}");
+            let covers = window(days, from, to, offset).map(|w| w.covers(MONDAY_MS + hour * HOUR_MS));
+            assert_eq!(covers, Ok(expected), "{days:?} {from}-{to} {offset} at {hour}");
         }
-    }
-
-    #[test]
-    fn wrong_wishes_are_told_by_field() {
-        let said = |wish: Wish| Silence::new("a".into(), wish, 0).unwrap_err();
-        let good = wish(&[("x", "y", false, true)]);
-        assert!(said(wish(&[])).starts_with("matchers: 1 to"));
-        assert!(said(wish(&[("x", "(", true, true)])).starts_with("matchers: "));
-        assert!(said(wish(&[("x", ".*", true, true)])).contains("empty string"));
-        assert!(said(wish(&[("x", "y", false, false)])).contains("empty string"));
-        assert!(said(Wish { starts_at_ms: 2_000, ..good.clone() }).starts_with("startsAt"));
-        assert!(said(Wish { created_by: " ".into(), ..good.clone() }).starts_with("createdBy"));
-        assert!(said(Wish { comment: "x".repeat(TEXT_BYTES_MAX + 1), ..good }).starts_with("comment"));
-    }
-
-    #[test]
-    fn conditions_match_as_matchers_do() {
-        let labels = Labels::from_pairs([("alertname", "LockPileup"), ("instance", "db1")]);
-        for (conditions, expected) in [
-            (&[("alertname", "LockPileup", false, true)][..], true),
-            (&[("alertname", "Lock.*", true, true), ("instance", "db2", false, true)], false),
-            (&[("alertname", "Lock", true, true)], false),
-            (&[("alertname", "Lock.*", true, true), ("instance", "db2", false, false)], true),
-        ] {
-            let silence = Silence::new("a".into(), wish(conditions), 0).unwrap();
-            assert_eq!(silence.matches(&labels), expected, "{conditions:?}");
+        for (days, from, to) in
+            [(&["day"][..], "1:00", "2:00"), (&[], "25:00", "2:00"), (&[], "2:00", "2:00"), (&[], "x", "2:00")]
+        {
+            assert!(window(days, from, to, 0).is_err(), "{days:?} {from}-{to}");
         }
     }
 }

@@ -155,6 +155,12 @@ pub enum Reason {
     KeptLongEnough,
     /// The rule was removed or changed its identity.
     RuleGone,
+    /// Somebody outside posted it.
+    Posted,
+    /// Who posted it says that it is over.
+    PostedEnd,
+    /// Who posted it has not said so again in time.
+    TimedOut,
     /// The query failed or its selectors match nothing.
     CannotSee,
     /// The query answers again.
@@ -176,6 +182,9 @@ impl Reason {
             Reason::LimitExceeded => "limit_exceeded",
             Reason::KeptLongEnough => "keep_firing_over",
             Reason::RuleGone => "rule_gone",
+            Reason::Posted => "posted",
+            Reason::PostedEnd => "posted_end",
+            Reason::TimedOut => "timed_out",
             Reason::CannotSee => "cannot_see",
             Reason::SeesAgain => "sees_again",
             Reason::ChangeRate => "change_rate",

@@ -1,6 +1,6 @@
 //! What each receiver was last told of each group: the memory behind dedup. One small file, replaced atomically.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,19 +15,23 @@ use crate::outbox::replace_file;
 const AGE_MS_MAX: i64 = 120 * 3_600_000;
 
 /// What was last told of one group.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ToldEntry {
     /// When, milliseconds.
     pub at_ms: i64,
     /// What was said to fire, and at which level.
     pub firing: BTreeMap<String, Level>,
+    /// What was said to have ended.
+    #[serde(default)]
+    pub resolved: BTreeSet<String>,
 }
 
 impl ToldEntry {
     /// What a message with these alerts tells.
     pub fn of(alerts: &[AlertNote], at_ms: i64) -> ToldEntry {
         let firing = alerts.iter().filter(|a| a.is_firing()).map(|a| (a.fingerprint.clone(), a.level)).collect();
-        ToldEntry { at_ms, firing }
+        let resolved = alerts.iter().filter(|a| !a.is_firing()).map(|a| a.fingerprint.clone()).collect();
+        ToldEntry { at_ms, firing, resolved }
     }
 }
 
@@ -67,6 +71,11 @@ impl Told {
                 self.entries.insert(key, entry);
             }
         }
+    }
+
+    /// Forgets that an alert of a group was said to fire: it ended and the end is not told. Gives whether it was.
+    pub fn forget(&mut self, key: &FlushKey, fingerprint: &str) -> bool {
+        self.entries.get_mut(key).is_some_and(|entry| entry.firing.remove(fingerprint).is_some())
     }
 
     /// Writes it down, forgetting what is too old.

@@ -39,7 +39,7 @@ impl std::fmt::Debug for Webhook {
 /// The body.
 pub fn body(message: &Message, alerts_max: usize) -> Value {
     let kept = if alerts_max == 0 { message.alerts.len() } else { alerts_max.min(message.alerts.len()) };
-    json!({
+    let mut body = json!({
         "receiver": message.receiver,
         "status": message.status(),
         "alerts": message.alerts[..kept].iter().map(alert).collect::<Vec<_>>(),
@@ -51,8 +51,12 @@ pub fn body(message: &Message, alerts_max: usize) -> Value {
         "externalURL": message.external_url,
         "version": "4",
         "groupKey": message.group_key,
-        "truncatedAlerts": message.alerts.len() - kept,
-    })
+        "truncatedAlerts": message.alerts.len() - kept + message.left_out(),
+    });
+    if let Some(digest) = &message.digest {
+        body["digest"] = json!(digest);
+    }
+    body
 }
 
 fn alert(alert: &AlertNote) -> Value {

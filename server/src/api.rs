@@ -5,10 +5,10 @@ pub mod alerts;
 pub mod forecast;
 pub mod form;
 pub mod instances;
+pub mod operate;
 pub mod promql;
 pub mod reply;
 pub mod series;
-pub mod silences;
 pub mod sql;
 pub mod status;
 pub mod syntax_tree;
@@ -113,16 +113,16 @@ pub fn router(api: Api, remote_write: Router) -> Router {
         .route("/api/v1/alerts", get(alerts::alerts))
         .route("/api/v1/alert", get(alerts::list))
         .route("/api/v1/alert/{id}", get(alerts::one))
-        .route("/api/v1/alert/{id}/why", get(alerts::why))
-        .route("/api/v1/alert/{id}/acknowledge", post(alerts::acknowledge).delete(alerts::unacknowledge))
-        .route("/api/v1/silences/preview", post(silences::preview))
+        .route("/api/v1/forecast", get(forecast::forecast).post(forecast::forecast))
+        .route("/api/v1/alert/{id}/why", get(operate::why))
+        .route("/api/v1/alert/{id}/acknowledge", post(operate::acknowledge).delete(operate::take_back))
+        .route("/api/v1/silences/preview", post(operate::preview))
         .route("/api/v2/status", get(alertmanager::status))
         .route("/api/v2/receivers", get(alertmanager::receivers))
-        .route("/api/v2/alerts", get(alertmanager::alerts))
+        .route("/api/v2/silences", get(alertmanager::silences).post(alertmanager::set_silence))
+        .route("/api/v2/silence/{id}", get(alertmanager::silence).delete(alertmanager::expire_silence))
+        .route("/api/v2/alerts", get(alertmanager::alerts).post(alertmanager::take_alerts))
         .route("/api/v2/alerts/groups", get(alertmanager::groups))
-        .route("/api/v2/silences", get(silences::list).post(silences::set))
-        .route("/api/v2/silence/{id}", get(silences::one).delete(silences::expire))
-        .route("/api/v1/forecast", get(forecast::forecast).post(forecast::forecast))
         .route("/api/v1/targets", get(status::targets))
         .route("/api/v1/alertmanagers", get(status::alertmanagers))
         .route("/api/v1/status/buildinfo", get(status::build_info))

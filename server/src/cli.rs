@@ -63,13 +63,16 @@ pub enum Command {
         #[command(subcommand)]
         what: Notify,
     },
-    /// Says why who was, or was not, told of an alert.
+    /// Asks a running server why somebody was, or was not, told of an alert.
     Why {
-        /// The alert's id, or its rule's name for the latest of that rule.
+        /// The alert's id, or the name of its rule.
         alert: String,
         /// The server.
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400", env = "TIDEWATCH_SERVER")]
         server: String,
+        /// Answers in Chinese.
+        #[arg(long)]
+        zh: bool,
     },
     /// Asks a running server.
     Query {

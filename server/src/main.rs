@@ -83,7 +83,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Notify { what: Notify::Test { receiver, config } } => {
             notify::test(&Config::load(&config)?.alerting, &receiver, now_ms).await?;
         }
-        Command::Why { alert, server } => print!("{}", why::ask(&server, &alert).await?),
+        Command::Why { alert, server, zh } => print!("{}", why::why(&server, &alert, zh).await?),
         Command::Query { language, server, output } => {
             print!("{}", ask::ask(&server, &language, output, now_ms()).await?);
         }

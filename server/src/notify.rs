@@ -75,5 +75,6 @@ fn message(receiver: &str, external_url: &str, now_ms: i64) -> Message {
         alerts: vec![alert],
         external_url: external_url.into(),
         made_at_ms: now_ms,
+        digest: None,
     }
 }

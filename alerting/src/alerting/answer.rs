@@ -3,12 +3,9 @@
 use serde_json::{Value, json};
 
 use super::Alerting;
-use super::operate::Firing;
 use crate::active::Active;
 use crate::history;
-use crate::operators::Acknowledgement;
 use crate::prometheus_json::{self, RulesFilter};
-use crate::why;
 
 /// Most alerts one answer gives.
 const ALERTS_MAX: usize = 10_000;
@@ -36,29 +33,16 @@ impl Alerting {
     /// One alert, living or ended, with its timeline and evidence.
     pub async fn alert(&self, id: &str) -> Result<Option<Value>, String> {
         let Some(mut alert) = history::alert(&self.0.querier, &self.0.tenant, id).await? else { return Ok(None) };
-        let living = self.living().await;
-        alert["acknowledged"] = json!(self.0.operators.lock().acknowledged().get(id));
-        for (_, active) in &living {
+        for (group, active) in self.living().await {
             if active.id == id {
                 let (timeline, evidence) = (alert["timeline"].take(), alert["evidence"].take());
-                alert = self.described_one(active, &living);
+                alert = described(&active, &group);
+                self.add_operators(std::slice::from_mut(&mut alert));
                 alert["timeline"] = timeline;
                 alert["evidence"] = evidence;
             }
         }
         Ok(Some(alert))
-    }
-
-    /// Why who was, or was not, told of an alert; `name` is its id, or its rule's name for the latest of that rule.
-    pub async fn why(&self, name: &str) -> Result<Option<Value>, String> {
-        let mut alert = self.alert(name).await?;
-        if alert.is_none() {
-            let latest = self.alerts("all", ALERTS_MAX).await?.into_iter().find(|a| a["rule"] == name);
-            if let Some(id) = latest.as_ref().and_then(|a| a["id"].as_str()) {
-                alert = self.alert(id).await?;
-            }
-        }
-        Ok(alert.map(|alert| why::answer(&alert, self.settings().route.is_some())))
     }
 
     /// Alerts without evidence: `state` is firing, pending, resolved or all; worst and latest first.
@@ -69,27 +53,12 @@ impl Alerting {
         living.sort_by_key(|(_, a)| {
             (!a.is_firing(), std::cmp::Reverse(a.track.level), std::cmp::Reverse(a.track.active_at_ms))
         });
-        let mut alerts = self.described_all(&living);
-        alerts.truncate(limit);
+        let mut alerts: Vec<Value> = living.iter().take(limit).map(|(group, a)| described(a, group)).collect();
+        self.add_operators(&mut alerts);
         if matches!(state, "all" | "resolved") && alerts.len() < limit {
             alerts.extend(history::ended(&self.0.querier, &self.0.tenant, limit - alerts.len()).await?);
         }
         Ok(alerts)
-    }
-
-    /// Alerts with what operators decided of them and what inhibits them.
-    pub(super) fn described_all(&self, alerts: &[(String, Active)]) -> Vec<Value> {
-        let marked = self.marked(alerts);
-        let operators = self.0.operators.lock();
-        let one = |firing: &Firing| described(firing, operators.acknowledged().get(&firing.alert.id));
-        marked.iter().map(one).collect()
-    }
-
-    fn described_one(&self, alert: &Active, among: &[(String, Active)]) -> Value {
-        let all = self.marked(among);
-        let operators = self.0.operators.lock();
-        let own = all.iter().find(|f| f.alert.id == alert.id);
-        own.map_or(Value::Null, |f| described(f, operators.acknowledged().get(&alert.id)))
     }
 
     pub(super) async fn living(&self) -> Vec<(String, Active)> {
@@ -99,20 +68,34 @@ impl Alerting {
             let active = group.rules.iter().flat_map(|r| r.active.values());
             living.extend(active.map(|a| (group.group.name.clone(), a.clone())));
         }
+        let group = crate::outside::RULE_GROUP.trim_end_matches(';');
+        living.extend(self.0.outside.lock().iter().map(|a| (group.to_string(), a.active.clone())));
         living
+    }
+
+    /// Adds what keeps alerts from being told, and who has taken them on.
+    fn add_operators(&self, alerts: &mut [Value]) {
+        let suppressed = self.suppressed();
+        let pipeline = self.0.pipeline.lock();
+        for alert in alerts {
+            let text = |name: &str| alert[name].as_str().unwrap_or("");
+            let acknowledged = pipeline.acknowledged.get(text("id"));
+            let acknowledged = acknowledged.map(|a| json!({ "at_ms": a.at_ms, "by": a.by, "comment": a.comment }));
+            let found = suppressed.get(text("fingerprint")).cloned().unwrap_or_default();
+            alert["acknowledged"] = acknowledged.into();
+            alert["silenced_by"] = found.silenced_by.into();
+            alert["inhibited_by"] = found.inhibited_by.into();
+        }
     }
 }
 
-fn described(firing: &Firing, acknowledged: Option<&Acknowledgement>) -> Value {
-    let alert = &firing.alert;
+fn described(alert: &Active, group: &str) -> Value {
     json!({
         "id": alert.id, "fingerprint": alert.fingerprint.to_string(),
-        "rule": alert.labels.get(crate::active::ALERT_NAME), "group": firing.group, "state": alert.track.phase.name(),
+        "rule": alert.labels.get(crate::active::ALERT_NAME), "group": group, "state": alert.track.phase.name(),
         "level": alert.track.level.name(), "labels": alert.labels, "annotations": alert.annotations,
         "value": alert.track.value.is_finite().then_some(alert.track.value),
         "active_at_ms": alert.track.active_at_ms, "fired_at_ms": alert.track.fired_at_ms,
         "resolved_at_ms": null, "blind": alert.track.blind, "flapping": alert.track.flapping,
-        "acknowledged": acknowledged,
-        "silenced_by": firing.silenced_by, "inhibited_by": firing.inhibited_by, "receivers": firing.receivers,
     })
 }

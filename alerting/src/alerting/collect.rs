@@ -10,12 +10,35 @@ use crate::ledger::{Entry, Page, Subject};
 
 /// Most evidence bundles collected at once; further alerts wait for a place.
 pub(super) const EVIDENCE_AT_ONCE_MAX: usize = 8;
+/// Most alerts whose evidence is under way, the wait for the second look included; further ones get none.
+pub(super) const EVIDENCE_WAITING_MAX: usize = 200;
 
 impl Alerting {
+    /// In a storm not every alert gets its own; the ledger says so.
+    fn skip_evidence(&self, subject: &Subject) {
+        let now_ms = (self.0.clock)();
+        let mut page = Page::default();
+        page.add(&Entry {
+            subject,
+            ts_ms: now_ms,
+            event: "evidence_skipped",
+            value: None,
+            reason: Some("too_many_at_once"),
+            texts: None,
+            receiver: None,
+            detail: None,
+        });
+        page.write(&self.0.store, &self.0.tenant, now_ms);
+    }
+
     /// Beside everything else: messages never wait for it.
     pub(super) fn collect_evidence(&self, alert: Active, expr: Option<String>, subject: Subject) {
         let this = self.clone();
+        let Ok(waiting) = self.0.evidence_waiting.clone().try_acquire_owned() else {
+            return self.skip_evidence(&subject);
+        };
         tokio::spawn(async move {
+            let _waiting = waiting;
             for again in [false, true] {
                 if again {
                     tokio::time::sleep(Duration::from_millis(AGAIN_MS as u64)).await;

@@ -8,13 +8,11 @@ use super::Alerting;
 
 /// Longest sleep between looks at what is due, milliseconds.
 const IDLE_MS_MAX: i64 = 1_000;
-/// How often decisions of operators that no longer matter are forgotten.
-const FORGET_INTERVAL: Duration = Duration::from_secs(3_600);
 
 impl Alerting {
     /// Works until the future is dropped: evaluates, flushes and delivers when something is due.
     pub async fn run(&self) {
-        tokio::join!(self.run_rules(), self.run_outbox(), self.run_forgetting());
+        tokio::join!(self.run_rules(), self.run_outbox());
     }
 
     async fn run_rules(&self) {
@@ -36,7 +34,9 @@ impl Alerting {
                     next_ms = next_ms.min(free.next_slot_ms());
                 }
             }
+            self.expire_posted(now_ms);
             self.flush(now_ms);
+            next_ms = next_ms.min(self.0.outside.lock().next_end_ms().unwrap_or(i64::MAX));
             next_ms = next_ms.min(self.0.pipeline.lock().dispatcher.next_due_ms().unwrap_or(i64::MAX));
             self.pause_until(next_ms, &self.0.due).await;
         }
@@ -50,13 +50,6 @@ impl Alerting {
             }
             let next_ms = self.0.outbox.next_due_ms().unwrap_or(i64::MAX);
             self.pause_until(next_ms.min((self.0.clock)() + IDLE_MS_MAX), &self.0.outgoing).await;
-        }
-    }
-
-    async fn run_forgetting(&self) {
-        loop {
-            tokio::time::sleep(FORGET_INTERVAL).await;
-            self.forget_decisions((self.0.clock)()).await;
         }
     }
 

@@ -8,8 +8,9 @@ use query::Querier;
 use storage::Store;
 use tokio::sync::Notify;
 
-use super::collect::EVIDENCE_AT_ONCE_MAX;
+use super::collect::{EVIDENCE_AT_ONCE_MAX, EVIDENCE_WAITING_MAX};
 use super::{Alerting, Clock, Inner, Pipeline, StartError};
+use crate::acknowledge::Acknowledged;
 use crate::active::Active;
 use crate::builtin;
 use crate::config::Settings;
@@ -20,11 +21,12 @@ use crate::group::{Group, rule_gone};
 use crate::history::{self, Remembered};
 use crate::known::Known;
 use crate::ledger::rule_group;
-use crate::operators::Operators;
 use crate::outbox::Outbox;
+use crate::outside;
 use crate::rule::RuleGroup;
 use crate::rule_file::{self, RuleFileError};
 use crate::rule_numbers::RuleNumbers;
+use crate::silences::Silences;
 use crate::state::{Phase, Track, restored_active_at_ms};
 use crate::told::Told;
 
@@ -50,8 +52,9 @@ impl Alerting {
         let state = |source| StartError::State { folder: folder.clone(), source };
         let (outbox, told_in_outbox) = Outbox::open(&folder.join("outbox")).map_err(state)?;
         let mut told = Told::open(&folder.join("told.json")).map_err(state)?;
-        let operators = Operators::open(&folder.join("operators.jsonl")).map_err(state)?;
         told_in_outbox.into_iter().for_each(|(key, entry)| told.set(key, entry));
+        let acknowledged = Acknowledged::open(&folder.join("acknowledged.journal")).map_err(state)?;
+        let silences = Silences::open(&folder.join("silences.journal"), clock()).map_err(state)?;
         let client = crate::exchange::client()?;
         let now_ms = clock();
         let mut groups: Vec<Group> = groups.into_iter().map(|g| Group::new(g, now_ms)).collect();
@@ -73,8 +76,9 @@ impl Alerting {
             tenant: tenant.into(),
             clock,
             groups: tokio::sync::RwLock::new(Vec::new()),
-            pipeline: Mutex::new(Pipeline { dispatcher: Dispatcher::default(), told }),
-            operators: Mutex::new(operators),
+            pipeline: Mutex::new(Pipeline { dispatcher: Dispatcher::default(), told, acknowledged }),
+            silences: Mutex::new(silences),
+            outside: Mutex::default(),
             outbox,
             known: Mutex::default(),
             client,
@@ -82,16 +86,25 @@ impl Alerting {
             outgoing: Notify::new(),
             evidence,
             evidence_places: Arc::new(tokio::sync::Semaphore::new(EVIDENCE_AT_ONCE_MAX)),
+            evidence_waiting: Arc::new(tokio::sync::Semaphore::new(EVIDENCE_WAITING_MAX)),
             numbers: RuleNumbers::default(),
         }));
         alerting.0.numbers.keep(groups.iter());
         for group in &groups {
             let firing = group.rules.iter().flat_map(|r| r.active.values()).filter(|a| a.is_firing());
-            firing.for_each(|alert| alerting.reintroduce(alert, &group.group, now_ms));
+            let name = rule_group(&group.group.name, &group.group.file);
+            firing.for_each(|alert| alerting.reintroduce(alert, &name, now_ms));
         }
         alerting.know_again(&groups).await;
         *alerting.0.groups.write().await = groups.into_iter().map(|g| Arc::new(tokio::sync::Mutex::new(g))).collect();
+        let timeout_ms = alerting.settings().resolve_timeout_ms;
         for (group, alert) in orphans {
+            if group == outside::RULE_GROUP {
+                // whoever posted it has as long as ever to post it again
+                alerting.reintroduce(&alert, &group, now_ms);
+                alerting.0.outside.lock().remember(alert, now_ms + timeout_ms);
+                continue;
+            }
             let gone = rule_gone(alert, now_ms);
             alerting.happened(&[(gone, None)], &group, now_ms);
         }
@@ -112,11 +125,15 @@ impl Alerting {
     }
 
     /// An alert that fired before the restart joins its groups again, without a new row in the ledger.
-    fn reintroduce(&self, alert: &Active, group: &RuleGroup, now_ms: i64) {
+    fn reintroduce(&self, alert: &Active, group: &str, now_ms: i64) {
         let settings = self.settings();
-        let name = rule_group(&group.name, &group.file);
-        let note = alert.note(&settings.external_labels, &settings.external_url, &name);
-        self.route(&settings, &note, now_ms);
+        let note = self.note(&settings, alert, group);
+        let labels = proto::Labels::from_pairs(&note.labels);
+        let mut pipeline = self.0.pipeline.lock();
+        match &settings.route {
+            Some(root) => pipeline.dispatcher.rejoin(root, &labels, &note, now_ms),
+            None => pipeline.dispatcher.see(&labels, &note),
+        }
     }
 }
 

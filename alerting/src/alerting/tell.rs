@@ -6,46 +6,62 @@ use serde_json::json;
 use super::{Alerting, Pipeline};
 use crate::config::Settings;
 use crate::deliver::{self, Receipt, Telling};
-use crate::dispatch::Step;
+use crate::dispatch::{Step, Wishes};
 use crate::ledger::{Entry, Page, subject_of_note};
 use crate::message::AlertNote;
 use crate::outbox::{Parcel, Settled};
 
 impl Alerting {
     pub(super) fn route(&self, settings: &Settings, note: &AlertNote, now_ms: i64) -> Vec<Step> {
-        let Some(root) = &settings.route else { return Vec::new() };
         let labels = proto::Labels::from_pairs(&note.labels);
         let mut pipeline = self.0.pipeline.lock();
-        pipeline.dispatcher.update(root, &labels, note, now_ms)
+        match &settings.route {
+            Some(root) => pipeline.dispatcher.update(root, &labels, note, now_ms),
+            None => {
+                pipeline.dispatcher.see(&labels, note);
+                Vec::new()
+            }
+        }
     }
 
-    /// Puts the messages of groups that are due into the outbox.
+    /// Puts the messages of groups that are due into the outbox. A message is on disk, and so is the memory of having told it,
+    /// before it may leave.
     pub(super) fn flush(&self, now_ms: i64) {
         let settings = self.settings();
-        let operators = self.0.operators.lock();
-        let decisions = operators.decisions(now_ms);
+        let silences = self.silences();
         let mut page = Page::default();
         let mut pipeline = self.0.pipeline.lock();
-        let Pipeline { dispatcher, told } = &mut *pipeline;
-        let out = dispatcher.flush(&settings, &decisions, told, now_ms);
+        let Pipeline { dispatcher, told, acknowledged } = &mut *pipeline;
+        let out = dispatcher.flush(&settings, &Wishes { silences: &silences, acknowledged }, told, now_ms);
         for step in &out.steps {
             page.add_step(step, now_ms);
         }
-        let any = !out.parcels.is_empty();
-        for (parcel, key, entry) in out.parcels {
+        let mut changed = !out.remember.is_empty();
+        let mut written = Vec::new();
+        for (parcel, tells) in out.parcels {
             let message = parcel.clone();
-            match self.0.outbox.put(parcel, key.clone(), entry.clone()) {
-                Ok(_) => told.set(key, entry),
+            match self.0.outbox.write(parcel, tells.clone()) {
+                Ok(one) => {
+                    changed = true;
+                    written.extend(one);
+                    tells.into_iter().for_each(|(key, entry)| told.set(key, entry));
+                }
                 Err(e) => self.note_message(&mut page, &message, "failed", "outbox_full", &e, now_ms),
             }
         }
+        out.remember.into_iter().for_each(|(key, entry)| told.set(key, entry));
+        for (key, fingerprint) in &out.forget {
+            changed |= told.forget(key, fingerprint);
+        }
+        if changed && let Err(e) = told.save(now_ms) {
+            tracing::error!(error = %e, "what was told can't be written down; it is remembered in memory");
+        }
+        let any = !written.is_empty();
+        written.into_iter().for_each(|one| self.0.outbox.release(one));
+        drop(pipeline);
         if any {
-            if let Err(e) = told.save(now_ms) {
-                tracing::error!(error = %e, "what was told can't be written down; it is remembered in memory");
-            }
             self.0.outgoing.notify_one();
         }
-        drop((pipeline, operators));
         page.write(&self.0.store, &self.0.tenant, now_ms);
     }
 

@@ -3,16 +3,20 @@
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::Alerting;
-use crate::active::Happening;
+use crate::active::{Active, Happening};
+use crate::config::Settings;
 use crate::evaluate::Evaluator;
 use crate::group::Group;
 use crate::ledger::{Page, rule_group, subject};
+use crate::message::AlertNote;
+use crate::outside;
 use crate::rule::Source;
 use crate::state::Change;
 
 impl Alerting {
     /// Evaluates every group whose slot has come, and puts what is to be told into the outbox.
     pub async fn tick(&self, now_ms: i64) {
+        self.expire_posted(now_ms);
         let groups = self.0.groups.read().await;
         let evaluator = self.evaluator();
         let mut under_way: FuturesUnordered<_> = groups.iter().map(|g| self.evaluate(g, &evaluator, now_ms)).collect();
@@ -62,7 +66,7 @@ impl Alerting {
         for (happening, expr) in happenings {
             page.add_happening(happening, rule_group);
             let subject = subject(&happening.alert, rule_group);
-            let mut note = happening.alert.note(&settings.external_labels, &settings.external_url, rule_group);
+            let mut note = self.note(&settings, &happening.alert, rule_group);
             match happening.transition.change {
                 Change::Fired => self.collect_evidence(happening.alert.clone(), expr.clone(), subject.clone()),
                 Change::LevelChanged { .. } => {}
@@ -83,11 +87,26 @@ impl Alerting {
                 | Change::Flapping
                 | Change::Steady => continue,
             }
+            self.outgrow(&note, &mut page, now_ms);
             for step in self.route(&settings, &note, now_ms) {
                 page.add_step(&step, now_ms);
             }
         }
         page.write(&self.0.store, &self.0.tenant, now_ms);
+    }
+
+    /// What receivers are told of an alert; one from outside keeps its own link and gets no labels of ours.
+    pub(super) fn note(&self, settings: &Settings, alert: &Active, rule_group: &str) -> AlertNote {
+        if rule_group != outside::RULE_GROUP {
+            return alert.note(&settings.external_labels, &settings.external_url, rule_group);
+        }
+        let mut note = alert.note(&proto::Labels::empty(), &settings.external_url, rule_group);
+        let posted = self.0.outside.lock().get(alert.fingerprint).map(|o| o.link.clone());
+        let known = || self.0.pipeline.lock().dispatcher.note(&note.fingerprint).map(|n| n.link.clone());
+        if let Some(link) = posted.or_else(known).filter(|link| !link.is_empty()) {
+            note.link = link;
+        }
+        note
     }
 }
 

@@ -10,6 +10,7 @@ use super::robots::{self, RawRobot};
 use super::sms::{self, RawSms};
 use super::{ConfigError, is_http, positive, wrong};
 use crate::content::Voice;
+use crate::gate::RateLimit;
 use crate::mail::{Mail, Tls};
 use crate::message::Language;
 use crate::robot::Robot;
@@ -20,12 +21,22 @@ use crate::webhook::Webhook;
 /// How long one attempt to send may take.
 const SEND_TIMEOUT: &str = "10s";
 
+/// Messages a receiver gets in [`RATE_PER`] unless it says otherwise: more than a person reads.
+const RATE_MESSAGES: u32 = 10;
+const RATE_PER: &str = "1m";
+/// Most messages and longest time of a rate limit.
+const RATE_MESSAGES_MAX: u32 = 100_000;
+const RATE_PER_MS_MAX: i64 = 7 * 86_400_000;
+
 /// A receiver as written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawReceiver {
     /// Unique.
     pub name: String,
+    /// How many messages it gets in how long; what is beyond is told in one.
+    #[serde(default)]
+    pub rate_limit: RawRateLimit,
     /// HTTP endpoints that take Alertmanager's webhook body.
     #[serde(default)]
     pub webhooks: Vec<RawWebhook>,
@@ -47,6 +58,22 @@ pub struct RawReceiver {
     /// Slack's incoming webhooks.
     #[serde(default)]
     pub slack: Vec<RawRobot>,
+}
+
+/// At most `messages` in `per`, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRateLimit {
+    /// Messages.
+    pub messages: u32,
+    /// In how long.
+    pub per: String,
+}
+
+impl Default for RawRateLimit {
+    fn default() -> RawRateLimit {
+        RawRateLimit { messages: RATE_MESSAGES, per: RATE_PER.into() }
+    }
 }
 
 /// A webhook as written.
@@ -125,6 +152,8 @@ pub(super) fn utc() -> String {
 pub struct Receiver {
     /// In order; each gets its own message.
     pub channels: Vec<Channel>,
+    /// How many messages it gets in how long.
+    pub rate_limit: RateLimit,
 }
 
 /// The ways to tell: the list of channels. A new one gets an entry here, a file beside `webhook.rs`, and a line in
@@ -218,6 +247,14 @@ pub(super) fn timeout_ms(text: &str, at: &str) -> Result<u64, ConfigError> {
 
 /// Checks one receiver; `at` is its place in the config.
 pub(super) fn check(raw: RawReceiver, base: &Path, at: &str) -> Result<Receiver, ConfigError> {
+    let per_ms = positive(&raw.rate_limit.per, &format!("{at}.rate_limit.per"))?;
+    if !(1..=RATE_MESSAGES_MAX).contains(&raw.rate_limit.messages) || per_ms > RATE_PER_MS_MAX {
+        return wrong(
+            format!("{at}.rate_limit"),
+            format!("1 to {RATE_MESSAGES_MAX} messages in at most 7d are allowed"),
+        );
+    }
+    let rate_limit = RateLimit { messages: raw.rate_limit.messages, per_ms };
     let mut channels = Vec::new();
     for (i, raw) in raw.webhooks.into_iter().enumerate() {
         let at = format!("{at}.webhooks[{i}]");
@@ -257,7 +294,7 @@ pub(super) fn check(raw: RawReceiver, base: &Path, at: &str) -> Result<Receiver,
             channels.push(channel(robots::check(raw, name, base, &format!("{at}.{name}[{i}]"))?));
         }
     }
-    Ok(Receiver { channels })
+    Ok(Receiver { channels, rate_limit })
 }
 
 fn mail(raw: RawMail, base: &Path, at: &str) -> Result<Mail, ConfigError> {

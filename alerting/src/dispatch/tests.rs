@@ -6,10 +6,27 @@ use std::path::Path;
 use super::*;
 use crate::config::Config;
 use crate::level::Level;
-use crate::operators::Acknowledgement;
-use crate::silence::{Condition, Wish};
+use crate::matcher::Matchers;
 
 const TWO: &str = "receivers:\n- {name: dba, webhooks: [{url: 'http://localhost:1/'}]}\n- {name: app, webhooks: [{url: 'http://localhost:1/', send_resolved: false}]}\n";
+
+fn wishes<'a>(silences: &'a [Silence], acknowledged: &'a Acknowledged) -> Wishes<'a> {
+    Wishes { silences, acknowledged }
+}
+
+fn silence(matchers: Matchers, ends_at_ms: i64) -> Silence {
+    Silence {
+        id: "s1".into(),
+        matchers,
+        conditions: Vec::new(),
+        starts_at_ms: 0,
+        ends_at_ms,
+        updated_at_ms: 0,
+        created_by: "dba".into(),
+        comment: "maintenance".into(),
+        recurrence: None,
+    }
+}
 
 fn settings(rest: &str) -> Settings {
     let raw: Config = serde_saphyr::from_str(&format!("{TWO}{rest}")).expect("yaml");
@@ -35,38 +52,11 @@ fn note(labels: &str, level: Level, firing: bool, at_s: i64) -> AlertNote {
     }
 }
 
-fn silence(label: &str, value: &str, ends_at_ms: i64) -> Silence {
-    let condition = Condition { name: label.into(), value: value.into(), is_regex: false, is_equal: true };
-    let wish = Wish {
-        conditions: vec![condition],
-        starts_at_ms: 0,
-        ends_at_ms,
-        created_by: "dba".into(),
-        comment: "maintenance".into(),
-        recurrence: None,
-    };
-    Silence::new("s1".into(), wish, 0).expect("a good silence")
-}
-
-/// Flushes with silences, and acknowledgements.
-fn flush(
-    dispatcher: &mut Dispatcher,
-    settings: &Settings,
-    silences: &[Silence],
-    acknowledged: &Acknowledged,
-    told: &Told,
-    now_ms: i64,
-) -> Dispatched {
-    let silences = silences.iter().filter(|s| s.is_in_force(now_ms)).collect();
-    dispatcher.flush(settings, &Decisions { silences, acknowledged }, told, now_ms)
-}
-
-/// Script lines: `seconds fire|warn|end|ack label=value …` (ack: as a warning); every second between is flushed. A message is told at once.
+/// Script lines: `seconds fire|warn|end label=value …`; every second between is flushed. A message is told at once.
 fn check(rest: &str, silences: &[Silence], script: &str, until_s: i64, expected: &[&str]) {
     let settings = settings(rest);
     let root = settings.route.clone().expect("a route");
     let (mut dispatcher, mut told, mut seen) = (Dispatcher::default(), Told::default(), Vec::new());
-    let mut acknowledged = Acknowledged::new();
     let lines: Vec<(i64, &str, &str)> = script
         .lines()
         .map(str::trim)
@@ -81,21 +71,15 @@ fn check(rest: &str, silences: &[Silence], script: &str, until_s: i64, expected:
         for (_, verb, labels) in lines.iter().filter(|(at, ..)| *at == second) {
             let level = if *verb == "warn" { Level::Warning } else { Level::Critical };
             let note = note(labels, level, *verb != "end", second);
-            if *verb == "ack" {
-                let (by, comment) = ("me".into(), String::new());
-                let known = Acknowledgement { at_ms: second * 1000, by, comment, level: Level::Warning };
-                acknowledged.insert(note.id, known);
-                continue;
-            }
             dispatcher.update(&root, &Labels::from_pairs(&note.labels), &note, second * 1000);
         }
-        let out = flush(&mut dispatcher, &settings, silences, &acknowledged, &told, second * 1000);
-        for (parcel, key, entry) in out.parcels {
+        let out = dispatcher.flush(&settings, &wishes(silences, &Acknowledged::default()), &told, second * 1000);
+        for (parcel, tells) in out.parcels {
             let m = &parcel.message;
             let line =
                 format!("{second}:{}:{}:{}/{}", m.receiver, m.why.words(), m.firing(), m.alerts.len() - m.firing());
             seen.push(line);
-            told.set(key, entry);
+            tells.into_iter().for_each(|(key, entry)| told.set(key, entry));
         }
     }
     assert_eq!(seen, expected, "{rest}\n{script}");
@@ -174,7 +158,7 @@ fn messages_by_script() {
         (waits, "3 fire alertname=A i=1\n6 fire alertname=A i=2", 20, &["8:dba:first notification:2/0"]),
         (waits, "3 fire alertname=A i=1\n6 end alertname=A i=1", 20, &[]),
         (app, "3 fire alertname=A i=1\n5 end alertname=A i=1", 20, &["3:app:first notification:1/0"]),
-        (tree, "1 fire alertname=A team=app", 9, &["1:dba:first notification:1/0", "1:app:first notification:1/0"]),
+        (tree, "1 fire alertname=A team=app", 9, &["1:app:first notification:1/0", "1:dba:first notification:1/0"]),
         (tree, "1 fire alertname=A team=db", 9, &["1:dba:first notification:1/0"]),
         (
             each,
@@ -201,7 +185,7 @@ fn messages_by_script() {
 
 #[test]
 fn silences_hold_messages_back_and_let_them_go_when_they_end() {
-    let silence = silence("i", "1", 25_000);
+    let silence = silence(Matchers::parse(&["i=1"]).expect("matchers"), 25_000);
     let rest = "route: {receiver: dba, group_by: [alertname], group_interval: 10s}\n";
     let script = "3 fire alertname=A i=1\n4 fire alertname=B i=2";
     check(rest, &[silence], script, 40, &["4:dba:first notification:1/0", "33:dba:first notification:1/0"]);
@@ -211,7 +195,7 @@ fn silences_hold_messages_back_and_let_them_go_when_they_end() {
 fn the_ledger_hears_of_grouping_and_of_every_reason_for_silence_once() {
     let settings = settings("route: {receiver: dba, group_interval: 10s}\n");
     let root = settings.route.clone().expect("a route");
-    let silence = silence("alertname", "A", 1_000_000);
+    let silence = silence(Matchers::default(), 1_000_000);
     let mut dispatcher = Dispatcher::default();
     let note = note("alertname=A", Level::Critical, true, 1);
     let steps = dispatcher.update(&root, &Labels::from_pairs(&note.labels), &note, 1000);
@@ -219,8 +203,12 @@ fn the_ledger_hears_of_grouping_and_of_every_reason_for_silence_once() {
     let told = Told::default();
     let mut seen = Vec::new();
     for second in 1..60 {
-        let silences = std::slice::from_ref(&silence);
-        let out = flush(&mut dispatcher, &settings, silences, &Acknowledged::new(), &told, second * 1000);
+        let out = dispatcher.flush(
+            &settings,
+            &wishes(std::slice::from_ref(&silence), &Acknowledged::default()),
+            &told,
+            second * 1000,
+        );
         assert!(out.parcels.is_empty());
         seen.extend(out.steps.iter().map(|s| format!("{}:{}", s.event, s.reason)));
     }
@@ -237,38 +225,9 @@ fn a_message_made_again_after_a_crash_has_the_same_key() {
             let mut dispatcher = Dispatcher::default();
             let note = note("alertname=A i=1", Level::Critical, true, 1);
             dispatcher.update(&root, &Labels::from_pairs(&note.labels), &note, *now_ms);
-            let out = flush(&mut dispatcher, &settings, &[], &Acknowledged::new(), &Told::default(), *now_ms);
+            let out = dispatcher.flush(&settings, &wishes(&[], &Acknowledged::default()), &Told::default(), *now_ms);
             out.parcels[0].0.key.clone()
         })
         .collect();
     assert_eq!(keys[0], keys[1]);
-}
-
-#[test]
-fn what_is_acknowledged_is_not_repeated_until_it_gets_worse_or_ends() {
-    let rest = "route: {receiver: dba, group_by: [alertname], group_interval: 10s, repeat_interval: 20s}\n";
-    for (script, until, expected) in [
-        (
-            "1 warn alertname=A",
-            45,
-            &[
-                "1:dba:first notification:1/0",
-                "21:dba:repeat interval elapsed:1/0",
-                "41:dba:repeat interval elapsed:1/0",
-            ][..],
-        ),
-        ("1 warn alertname=A\n5 ack alertname=A", 100, &["1:dba:first notification:1/0"]),
-        (
-            "1 warn alertname=A\n5 ack alertname=A\n50 fire alertname=A\n90 end alertname=A",
-            100,
-            &[
-                "1:dba:first notification:1/0",
-                "50:dba:new alerts added:1/0",
-                "70:dba:repeat interval elapsed:1/0",
-                "90:dba:all alerts resolved:0/1",
-            ],
-        ),
-    ] {
-        check(rest, &[], script, until, expected);
-    }
 }

@@ -12,10 +12,11 @@ fn parcel(receiver: &str, key: &str, made_at_ms: i64) -> (Parcel, FlushKey, Told
         alerts: Vec::new(),
         external_url: String::new(),
         made_at_ms,
+        digest: None,
     };
     let parcel = Parcel::new(key, 0, "webhook", message);
     let flush_key = FlushKey { receiver: receiver.into(), channel: 0, group_key: "{}".into() };
-    (parcel, flush_key, ToldEntry { at_ms: made_at_ms, firing: BTreeMap::new() })
+    (parcel, flush_key, ToldEntry { at_ms: made_at_ms, ..ToldEntry::default() })
 }
 
 fn of_group(receiver: &str, group: &str, key: &str, made_at_ms: i64) -> (Parcel, FlushKey, ToldEntry) {

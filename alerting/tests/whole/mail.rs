@@ -94,6 +94,7 @@ fn message() -> Message {
         alerts: vec![alert],
         external_url: "http://watch:7400".into(),
         made_at_ms: 1_760_000_000_000,
+        digest: None,
     }
 }
 

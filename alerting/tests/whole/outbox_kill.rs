@@ -22,10 +22,11 @@ fn parcel(n: u64) -> (Parcel, FlushKey, ToldEntry) {
         alerts: Vec::new(),
         external_url: String::new(),
         made_at_ms: n as i64,
+        digest: None,
     };
     let flush_key = FlushKey { receiver, channel: 0, group_key: "{}".into() };
     let parcel = Parcel::new(format!("{n:016x}"), 0, "webhook", message);
-    (parcel, flush_key, ToldEntry { at_ms: n as i64, firing: BTreeMap::new() })
+    (parcel, flush_key, ToldEntry { at_ms: n as i64, ..ToldEntry::default() })
 }
 
 /// Runs as the process that is killed; does nothing in an ordinary run.

@@ -1,9 +1,6 @@
 //! `/api/v1/rules`, `/alerts` as Prometheus has them; `/api/v1/alert` and `/api/v1/alert/<id>` with timeline and evidence.
 
-use axum::{
-    body::Bytes,
-    extract::{Path, State},
-};
+use axum::extract::{Path, State};
 
 use super::{
     Api,
@@ -86,32 +83,4 @@ pub async fn one(State(api): State<Api>, Path(id): Path<String>) -> ApiResult {
         Some(alert) => Reply::json(&alert),
         None => Err(ApiError::not_found(format!("there is no alert {id:?}"))),
     }
-}
-
-/// Why who was, or was not, told of an alert.
-pub async fn why(State(api): State<Api>, Path(id): Path<String>) -> ApiResult {
-    match api.alerting.why(&id).await.map_err(ApiError::internal)? {
-        Some(answer) => Reply::json(&answer),
-        None => Err(ApiError::not_found(format!("there is no alert with id or rule {id:?}"))),
-    }
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Acknowledged {
-    by: String,
-    #[serde(default)]
-    comment: String,
-}
-
-/// Someone knows of an alert.
-pub async fn acknowledge(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> ApiResult {
-    let asked: Acknowledged = serde_json::from_slice(&body).map_err(|e| ApiError::bad_data(e.to_string()))?;
-    Reply::json(&api.alerting.acknowledge(&id, &asked.by, &asked.comment).await?)
-}
-
-/// They take it back.
-pub async fn unacknowledge(State(api): State<Api>, Path(id): Path<String>) -> ApiResult {
-    api.alerting.unacknowledge(&id).await?;
-    Reply::json(&serde_json::Value::Null)
 }
