@@ -41,8 +41,8 @@ pub fn silence(silence: &Silence, now_ms: i64) -> Value {
     json
 }
 
-/// A gettableAlert; `ends_at_ms` is until when it is known to fire.
-pub fn alert(note: &AlertNote, receivers: &[String], suppressed: &Suppressed, now_ms: i64, ends_at_ms: i64) -> Value {
+/// A gettableAlert; the times, milliseconds: when it was last updated, and until when it is known to fire.
+pub fn alert(note: &AlertNote, receivers: &[String], suppressed: &Suppressed, times_ms: (i64, i64)) -> Value {
     json!({
         "labels": note.labels,
         "annotations": note.annotations,
@@ -50,8 +50,8 @@ pub fn alert(note: &AlertNote, receivers: &[String], suppressed: &Suppressed, no
         "receivers": receivers.iter().map(|r| json!({ "name": r })).collect::<Vec<_>>(),
         "fingerprint": note.fingerprint,
         "startsAt": rfc3339(note.starts_at_ms),
-        "updatedAt": rfc3339(now_ms),
-        "endsAt": rfc3339(ends_at_ms),
+        "updatedAt": rfc3339(times_ms.0),
+        "endsAt": rfc3339(times_ms.1),
         "status": {
             "state": suppressed.state(),
             "silencedBy": suppressed.silenced_by,

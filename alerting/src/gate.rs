@@ -32,6 +32,8 @@ pub struct RateLimit {
 pub struct Item {
     /// Its receiver was not told of it yet.
     pub begins: bool,
+    /// It was held back before, so its beginning is counted already.
+    pub waited: bool,
     /// Its receiver was told of it in a storm's message.
     pub in_storm: bool,
     /// Its worst level.
@@ -95,7 +97,8 @@ impl Gate {
             let of_rule = storm.rules.len() >= STORM_RULES_WIDE || storm.rules.contains(&item.rule);
             item.in_storm || item.begins && of_rule && item.level <= storm.level
         };
-        let fresh = items.iter().filter(|i| i.begins && !self.storm.as_ref().is_some_and(|s| joins(s, i))).count();
+        let counts = |item: &&Item| item.begins && !item.waited;
+        let fresh = items.iter().filter(counts).filter(|i| !self.storm.as_ref().is_some_and(|s| joins(s, i))).count();
         let breaks_out = fresh > 0 && fresh + self.begun.len() > STORM_GROUPS;
         if breaks_out {
             let storm = self.storm.get_or_insert_with(|| Storm {
@@ -112,13 +115,13 @@ impl Gate {
             self.begun.clear();
         }
         let Some(storm) = &mut self.storm else {
-            self.begun.extend(items.iter().filter(|i| i.begins).map(|_| now_ms));
+            self.begun.extend(items.iter().filter(counts).map(|_| now_ms));
             return vec![Verdict::Alone; items.len()];
         };
         let mut told = false;
         let verdicts = items.iter().map(|item| {
             if !joins(storm, item) {
-                if item.begins {
+                if counts(&item) {
                     self.begun.push_back(now_ms);
                 }
                 return Verdict::Alone;
@@ -199,7 +202,7 @@ mod tests {
     const LIMIT: RateLimit = RateLimit { messages: 10, per_ms: 60_000 };
 
     fn item(rule: &str, level: Level, begins: bool, in_storm: bool) -> Item {
-        Item { begins, in_storm, level, rule: rule.into() }
+        Item { begins, waited: false, in_storm, level, rule: rule.into() }
     }
 
     /// `a`lone, `t`ogether, `h`eld by a storm, `r`: held by the rate limit.

@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use crate::fingerprint::Fnv;
 use crate::outbox::replace_file;
 
+/// The first line: what this is, and the version of `docs/formats/journal.md`.
+const HEAD: &[u8] = b"tidewatch-journal 1\n";
 /// Lines beyond twice the living records before a journal is rewritten.
 const SPARE_LINES: usize = 1_000;
 /// Bytes of the checksum (16 hex digits) and the space after it.
@@ -32,8 +34,12 @@ impl Journal {
             Err(e) => return Err(e),
         };
         let mut records = Vec::new();
-        let mut good = 0;
-        for line in bytes.split_inclusive(|b| *b == b'\n') {
+        if !bytes.starts_with(HEAD) && !HEAD.starts_with(&bytes) {
+            let text = format!("{}: the first line must be tidewatch-journal 1", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let mut good = if bytes.starts_with(HEAD) { HEAD.len() } else { 0 };
+        for line in bytes[good..].split_inclusive(|b| *b == b'\n') {
             let Some(record) = record(line) else { break };
             records.push(record);
             good += line.len();
@@ -53,7 +59,9 @@ impl Journal {
         let is_new = !self.path.exists();
         let mut file = File::options().create(true).append(true).open(&self.path)?;
         let before = file.metadata()?.len();
-        let written = file.write_all(&lines(records)?).and_then(|()| file.sync_all());
+        let mut bytes = if before == 0 { HEAD.to_vec() } else { Vec::new() };
+        bytes.extend(lines(records)?);
+        let written = file.write_all(&bytes).and_then(|()| file.sync_all());
         if let Err(e) = written {
             let _ = file.set_len(before); // half a line must not stand before the next
             return Err(e);
@@ -68,7 +76,7 @@ impl Journal {
     /// Replaces the journal by its living records when it is mostly history.
     pub fn tidy<T: Serialize>(&mut self, living: &[T]) -> io::Result<()> {
         if self.lines > living.len() * 2 + SPARE_LINES {
-            replace_file(&self.path, &lines(living)?)?;
+            replace_file(&self.path, &[HEAD, &lines(living)?].concat())?;
             self.lines = living.len();
         }
         Ok(())
@@ -118,10 +126,26 @@ mod tests {
         journal.append(&[4]).expect("append");
         assert_eq!(Journal::open::<u32>(&path).expect("open").1, [1, 2, 4]);
         let mut bytes = fs::read(&path).expect("read");
-        bytes[3] ^= 1;
+        bytes[HEAD.len() + 3] ^= 1;
         fs::write(&path, &bytes).expect("damage");
         let error = Journal::open::<u32>(&path).expect_err("damage before the end").to_string();
-        assert!(error.contains("damaged at byte 0"), "{error}");
+        assert!(error.contains("damaged at byte 20"), "{error}");
+        fs::write(&path, "1 2 3\n").expect("another file");
+        let error = Journal::open::<u32>(&path).expect_err("no journal").to_string();
+        assert!(error.contains("first line"), "{error}");
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_version_1() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("j");
+        let (mut journal, _) = Journal::open::<String>(&path).expect("no file yet");
+        journal.append(&["a"]).expect("append");
+        // FNV-1a of `"a"`, quotes included
+        let golden = "tidewatch-journal 1\nd4272417d7c77eea \"a\"\n";
+        assert_eq!(fs::read_to_string(&path).expect("read"), golden);
+        fs::write(&path, golden).expect("write");
+        assert_eq!(Journal::open::<String>(&path).expect("open").1, ["a"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::dispatch::matching;
 use crate::inhibit::Sources;
 use crate::matcher::Matchers;
 use crate::message::AlertNote;
-use crate::outside::{Posted, RULE_GROUP};
+use crate::outside::{Posted, RULE_GROUP, Taken};
 use crate::silence::Silence;
 
 /// An alert's `endsAt` while it fires: this long from now, milliseconds.
@@ -39,19 +39,25 @@ impl Alerting {
     pub fn take_posted(&self, posted: Vec<Posted>) -> Result<(), String> {
         let now_ms = (self.0.clock)();
         let timeout_ms = self.settings().resolve_timeout_ms;
-        let mut happenings = Vec::new();
-        let mut errors = Vec::new();
+        let (mut happenings, mut changed, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         {
             let mut outside = self.0.outside.lock();
             for one in posted {
                 let taken = one.check(now_ms, timeout_ms).and_then(|checked| outside.take(checked, now_ms));
                 match taken {
-                    Ok(happening) => happenings.extend(happening.map(|h| (h, None))),
+                    Ok(Taken::Begun(one) | Taken::Ended(one)) => happenings.push((one, None)),
+                    Ok(Taken::Changed(alert)) => changed.push(alert),
+                    Ok(Taken::Same) => {}
                     Err(e) => errors.push(e),
                 }
             }
         }
         self.happened(&happenings, RULE_GROUP, now_ms);
+        let settings = self.settings();
+        for alert in changed {
+            let note = self.note(&settings, &alert, RULE_GROUP);
+            self.route(&settings, &note, now_ms);
+        }
         self.0.due.notify_one();
         errors.dedup();
         if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
@@ -79,22 +85,30 @@ impl Alerting {
         living.filter_map(of).collect()
     }
 
+    /// When posted alerts were updated and end, by fingerprint; and the same for those of our rules.
+    fn times(&self) -> (BTreeMap<String, (i64, i64)>, (i64, i64)) {
+        let now_ms = (self.0.clock)();
+        let outside = self.0.outside.lock();
+        let posted = outside.iter().map(|o| (o.active.fingerprint.to_string(), (o.posted_at_ms, o.ends_at_ms)));
+        (posted.collect(), (now_ms, now_ms + FIRES_ON_MS))
+    }
+
     /// `GET /api/v2/alerts`.
     pub fn alertmanager_alerts(&self, filter: &AlertsFilter) -> Vec<Value> {
-        let (settings, suppressed, now_ms) = (self.settings(), self.suppressed(), (self.0.clock)());
+        let (settings, suppressed, (times, ours)) = (self.settings(), self.suppressed(), self.times());
         let pipeline = self.0.pipeline.lock();
         let one = |(note, labels): (&AlertNote, &Labels)| {
             let found = suppressed.get(&note.fingerprint).cloned().unwrap_or_default();
             let receivers = receivers_of(&settings, labels);
             wanted(filter, labels, &receivers, &found)
-                .then(|| shape::alert(note, &receivers, &found, now_ms, now_ms + FIRES_ON_MS))
+                .then(|| shape::alert(note, &receivers, &found, times.get(&note.fingerprint).copied().unwrap_or(ours)))
         };
         pipeline.dispatcher.living().filter_map(one).collect()
     }
 
     /// `GET /api/v2/alerts/groups`.
     pub fn alertmanager_groups(&self, filter: &AlertsFilter) -> Vec<Value> {
-        let (suppressed, now_ms) = (self.suppressed(), (self.0.clock)());
+        let (suppressed, (times, ours)) = (self.suppressed(), self.times());
         let pipeline = self.0.pipeline.lock();
         let mut groups = Vec::new();
         for (receiver, labels, notes) in pipeline.dispatcher.groups() {
@@ -104,8 +118,9 @@ impl Alerting {
                 .filter_map(|note| {
                     let found = suppressed.get(&note.fingerprint).cloned().unwrap_or_default();
                     let to = [receiver.to_string()];
+                    let times = times.get(&note.fingerprint).copied().unwrap_or(ours);
                     wanted(filter, &Labels::from_pairs(&note.labels), &to, &found)
-                        .then(|| shape::alert(note, &to, &found, now_ms, now_ms + FIRES_ON_MS))
+                        .then(|| shape::alert(note, &to, &found, times))
                 })
                 .collect();
             if !alerts.is_empty() {

@@ -15,9 +15,7 @@ pub(super) const EVIDENCE_WAITING_MAX: usize = 200;
 
 impl Alerting {
     /// In a storm not every alert gets its own; the ledger says so.
-    fn skip_evidence(&self, subject: &Subject) {
-        let now_ms = (self.0.clock)();
-        let mut page = Page::default();
+    fn skip_evidence(page: &mut Page, subject: &Subject, now_ms: i64) {
         page.add(&Entry {
             subject,
             ts_ms: now_ms,
@@ -28,14 +26,20 @@ impl Alerting {
             receiver: None,
             detail: None,
         });
-        page.write(&self.0.store, &self.0.tenant, now_ms);
     }
 
     /// Beside everything else: messages never wait for it.
-    pub(super) fn collect_evidence(&self, alert: Active, expr: Option<String>, subject: Subject) {
+    pub(super) fn collect_evidence(
+        &self,
+        alert: Active,
+        expr: Option<String>,
+        subject: Subject,
+        page: &mut Page,
+        now_ms: i64,
+    ) {
         let this = self.clone();
         let Ok(waiting) = self.0.evidence_waiting.clone().try_acquire_owned() else {
-            return self.skip_evidence(&subject);
+            return Self::skip_evidence(page, &subject, now_ms);
         };
         tokio::spawn(async move {
             let _waiting = waiting;

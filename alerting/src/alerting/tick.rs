@@ -68,7 +68,10 @@ impl Alerting {
             let subject = subject(&happening.alert, rule_group);
             let mut note = self.note(&settings, &happening.alert, rule_group);
             match happening.transition.change {
-                Change::Fired => self.collect_evidence(happening.alert.clone(), expr.clone(), subject.clone()),
+                Change::Fired => {
+                    let (alert, expr, subject) = (happening.alert.clone(), expr.clone(), subject.clone());
+                    self.collect_evidence(alert, expr, subject, &mut page, now_ms);
+                }
                 Change::LevelChanged { .. } => {}
                 Change::Resolved => {
                     note.ends_at_ms = Some(happening.ts_ms);

@@ -115,7 +115,8 @@ fn interval(raw: &RawInterval, at: &str) -> Result<Interval, ConfigError> {
     let weekdays = ranges(&raw.weekdays, named(&WEEKDAYS, 0), (0, 6), &format!("{at}.weekdays"))?;
     let month = named(&MONTHS, 1);
     let months = ranges(&raw.months, |t| t.parse().ok().or_else(|| month(t)), (1, 12), &format!("{at}.months"))?;
-    let days_of_month = ranges(&raw.days_of_month, |t| t.parse().ok(), (-31, 31), &format!("{at}.days_of_month"))?;
+    let days_of_month =
+        ranges(&raw.days_of_month, |t| t.parse().ok().filter(|d| *d != 0), (-31, 31), &format!("{at}.days_of_month"))?;
     let years = ranges(&raw.years, |t| t.parse().ok(), (0, 9999), &format!("{at}.years"))?;
     let unsigned = |r: RangeInclusive<i32>| *r.start() as u32..=*r.end() as u32;
     Ok(Interval {
@@ -154,5 +155,64 @@ fn offset_ms(location: &str, at: &str) -> Result<i64, ConfigError> {
     match parsed {
         Ok(offset) => Ok(i64::from(offset.local_minus_utc()) * 1000),
         Err(_) => wrong(format!("{at}.location"), format!("{location:?}; allowed are UTC and offsets such as +08:00")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str) -> Result<BTreeMap<String, Arc<TimeInterval>>, ConfigError> {
+        check(serde_saphyr::from_str(&format!("[{{name: n, time_intervals: [{text}]}}]")).expect("yaml"))
+    }
+
+    /// 2026-11-23 is a Monday.
+    #[test]
+    fn moments_by_table() {
+        for (text, moment, inside) in [
+            ("{times: [{start_time: '09:00', end_time: '17:00'}]}", "2026-11-23T09:00:00Z", true),
+            ("{times: [{start_time: '09:00', end_time: '17:00'}]}", "2026-11-23T17:00:00Z", false),
+            ("{times: [{start_time: '23:00', end_time: '24:00'}]}", "2026-11-23T23:59:59Z", true),
+            ("{weekdays: ['monday:friday']}", "2026-11-27T12:00:00Z", true),
+            ("{weekdays: ['monday:friday']}", "2026-11-28T12:00:00Z", false),
+            ("{weekdays: ['Saturday', sunday]}", "2026-11-29T12:00:00Z", true),
+            ("{days_of_month: ['1:5', '-3:-1']}", "2026-11-28T00:00:00Z", true),
+            ("{days_of_month: ['1:5', '-3:-1']}", "2026-11-27T00:00:00Z", false),
+            ("{days_of_month: ['20:-1']}", "2026-02-28T00:00:00Z", true),
+            ("{days_of_month: ['31']}", "2026-11-30T00:00:00Z", false),
+            ("{months: ['may:august', '11']}", "2026-11-23T00:00:00Z", true),
+            ("{months: ['1:3']}", "2026-11-23T00:00:00Z", false),
+            ("{years: ['2020:2026']}", "2026-11-23T00:00:00Z", true),
+            ("{years: ['2027']}", "2026-11-23T00:00:00Z", false),
+            ("{weekdays: [tuesday], location: '+08:00'}", "2026-11-23T16:00:00Z", true),
+            ("{weekdays: [tuesday], location: UTC}", "2026-11-23T16:00:00Z", false),
+            ("{weekdays: [monday], months: [december]}", "2026-11-23T00:00:00Z", false),
+            ("{weekdays: [tuesday]}, {months: [november]}", "2026-11-23T00:00:00Z", true),
+        ] {
+            let all = checked(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            let at = chrono::DateTime::parse_from_rfc3339(moment).expect("a time").timestamp_millis();
+            assert_eq!(all["n"].any_of.iter().any(|i| i.covers(at)), inside, "{text} at {moment}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, field) in [
+            (
+                "{times: [{start_time: '9:00', end_time: '17:00'}]}",
+                "time_intervals[0].time_intervals[0].times.start_time",
+            ),
+            ("{times: [{start_time: '17:00', end_time: '09:00'}]}", "time_intervals[0].time_intervals[0].times"),
+            ("{weekdays: ['friday:monday']}", "time_intervals[0].time_intervals[0].weekdays"),
+            ("{weekdays: [someday]}", "time_intervals[0].time_intervals[0].weekdays"),
+            ("{days_of_month: ['0']}", "time_intervals[0].time_intervals[0].days_of_month"),
+            ("{days_of_month: ['-1:-3']}", "time_intervals[0].time_intervals[0].days_of_month"),
+            ("{months: ['13']}", "time_intervals[0].time_intervals[0].months"),
+            ("{location: 'Nowhere'}", "time_intervals[0].time_intervals[0].location"),
+        ] {
+            let error = checked(text).map(|_| ()).expect_err(text).to_string();
+            assert!(error.contains(field), "{text}: {error}");
+        }
+        assert!(named(&["m".into()], &checked("{}").expect("one"), "route").is_err());
     }
 }

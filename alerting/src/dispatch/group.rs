@@ -10,12 +10,17 @@ use crate::message::{AlertNote, Why};
 use crate::mute::RouteTimes;
 use crate::told::ToldEntry;
 
+/// Alertmanager looks for empty groups this often, and their ticks go on until then, milliseconds.
+const EMPTY_MS: i64 = 30_000;
+
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) receiver: String,
     pub(super) key: String,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) alerts: BTreeMap<String, AlertNote>,
+    /// Since when nothing is in it.
+    empty_since_ms: Option<i64>,
     /// Its receiver heard of it in a storm's message.
     pub(super) in_storm: bool,
     wait_ms: i64,
@@ -30,6 +35,8 @@ pub(super) struct Group {
     last_message_ms: Option<i64>,
     /// The gate keeps it until then, milliseconds; and why.
     held: Option<(i64, &'static str)>,
+    /// The gate kept it before, and it was not told since.
+    waited: bool,
     /// Ids of alerts with news since the last look.
     fresh: BTreeSet<String>,
     /// Per alert id: what the ledger already knows of its being withheld.
@@ -49,6 +56,7 @@ impl Ready {
         let firing = alerts().filter(|a| a.is_firing()).map(|a| a.level).max();
         Item {
             begins: self.flushes.iter().all(|f| f.why == Some(Why::First)),
+            waited: group.waited,
             in_storm: group.in_storm,
             level: firing.or_else(|| alerts().map(|a| a.level).max()).unwrap_or(Level::Notice),
             rule: alerts().next().and_then(|a| a.labels.get("alertname").cloned()).unwrap_or_default(),
@@ -63,6 +71,7 @@ impl Group {
             key: key.into(),
             labels,
             alerts: BTreeMap::new(),
+            empty_since_ms: None,
             in_storm: false,
             wait_ms: route.group_wait_ms,
             interval_ms: route.group_interval_ms,
@@ -73,6 +82,7 @@ impl Group {
             last_flush_ms: None,
             last_message_ms: None,
             held: None,
+            waited: false,
             fresh: BTreeSet::new(),
             withheld: BTreeMap::new(),
         }
@@ -169,6 +179,7 @@ impl Group {
     /// The gate keeps it; a ledger row for each alert, once a reason.
     pub(super) fn hold(&mut self, ready: &Ready, until_ms: i64, cause: &'static str) -> Vec<Step> {
         self.held = Some((until_ms, cause));
+        self.waited = true;
         let mut steps = Vec::new();
         for alert in ready.flushes.iter().flat_map(|f| &f.alerts) {
             let reason = format!("held: {cause} {}", alert.status());
@@ -182,11 +193,11 @@ impl Group {
 
     /// It was looked at, and told of if `said`; whether it can go.
     pub(super) fn settle(&mut self, said: bool, as_alertmanager: bool, now_ms: i64) -> bool {
-        let was_empty = self.alerts.is_empty();
         self.last_flush_ms = Some(now_ms);
         self.changed_at_ms = None;
         self.urgent = false;
         self.held = None;
+        self.waited = false;
         self.fresh.clear();
         if said || as_alertmanager {
             self.last_message_ms = Some(now_ms);
@@ -194,7 +205,11 @@ impl Group {
         self.alerts.retain(|_, a| a.is_firing());
         let ids: BTreeSet<&String> = self.alerts.values().map(|a| &a.id).collect();
         self.withheld.retain(|id, _| ids.contains(id));
-        // Alertmanager keeps an empty group a while, with its ticks
-        self.alerts.is_empty() && (was_empty || !as_alertmanager)
+        if !self.alerts.is_empty() {
+            self.empty_since_ms = None;
+            return false;
+        }
+        let since_ms = *self.empty_since_ms.get_or_insert(now_ms);
+        !as_alertmanager || now_ms - since_ms >= EMPTY_MS
     }
 }

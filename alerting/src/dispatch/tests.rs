@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::acknowledge::Acknowledgement;
 use crate::config::Config;
 use crate::level::Level;
 use crate::matcher::Matchers;
@@ -52,11 +53,13 @@ fn note(labels: &str, level: Level, firing: bool, at_s: i64) -> AlertNote {
     }
 }
 
-/// Script lines: `seconds fire|warn|end label=value …`; every second between is flushed. A message is told at once.
+/// Script lines: `seconds fire|warn|end|ack label=value …` (ack: as a warning); every second between is flushed. A message is told at once.
 fn check(rest: &str, silences: &[Silence], script: &str, until_s: i64, expected: &[&str]) {
     let settings = settings(rest);
     let root = settings.route.clone().expect("a route");
     let (mut dispatcher, mut told, mut seen) = (Dispatcher::default(), Told::default(), Vec::new());
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut acknowledged = Acknowledged::open(&folder.path().join("a")).expect("none yet");
     let lines: Vec<(i64, &str, &str)> = script
         .lines()
         .map(str::trim)
@@ -71,9 +74,15 @@ fn check(rest: &str, silences: &[Silence], script: &str, until_s: i64, expected:
         for (_, verb, labels) in lines.iter().filter(|(at, ..)| *at == second) {
             let level = if *verb == "warn" { Level::Warning } else { Level::Critical };
             let note = note(labels, level, *verb != "end", second);
+            if *verb == "ack" {
+                let (by, comment) = ("me".into(), String::new());
+                let one = Acknowledgement { at_ms: second * 1000, by, comment, level: Level::Warning };
+                acknowledged.set(&note.id, Some(one)).expect("kept");
+                continue;
+            }
             dispatcher.update(&root, &Labels::from_pairs(&note.labels), &note, second * 1000);
         }
-        let out = dispatcher.flush(&settings, &wishes(silences, &Acknowledged::default()), &told, second * 1000);
+        let out = dispatcher.flush(&settings, &wishes(silences, &acknowledged), &told, second * 1000);
         for (parcel, tells) in out.parcels {
             let m = &parcel.message;
             let line =
@@ -93,6 +102,11 @@ fn messages_by_script() {
         "route: {receiver: dba, group_by: [alertname], group_wait: 5s, group_interval: 10s, repeat_interval: 60s}\n";
     let tree = "route: {receiver: dba, group_interval: 10s, routes: [{matchers: [team=app], receiver: app, continue: true}, {matchers: [team=app], receiver: dba, group_by: [team]}]}\n";
     let app = "route: {receiver: app, group_interval: 10s}\n";
+    let night = "time_intervals: [{name: night, time_intervals: [{times: [{start_time: '00:00', end_time: '00:01'}]}]}]\n\
+        route: {receiver: dba, group_interval: 10s, mute_time_intervals: [night]}\n";
+    let day = "time_intervals: [{name: night, time_intervals: [{times: [{start_time: '00:00', end_time: '00:01'}]}]}]\n\
+        route: {receiver: dba, group_interval: 10s, active_time_intervals: [night]}\n";
+    let theirs = "as_alertmanager: true\nroute: {receiver: dba, group_wait: 5s, group_interval: 10s}\n";
     let each = "route: {receiver: dba, group_by: ['...'], group_interval: 10s}\n";
     let inhibits = "inhibit_rules: [{source_matchers: [alertname=Down], target_matchers: ['alertname!=Down'], equal: [instance]}]\nroute: {receiver: dba, group_by: ['...'], group_interval: 10s}\n";
     for (rest, script, until, expected) in [
@@ -160,6 +174,28 @@ fn messages_by_script() {
         (app, "3 fire alertname=A i=1\n5 end alertname=A i=1", 20, &["3:app:first notification:1/0"]),
         (tree, "1 fire alertname=A team=app", 9, &["1:app:first notification:1/0", "1:dba:first notification:1/0"]),
         (tree, "1 fire alertname=A team=db", 9, &["1:dba:first notification:1/0"]),
+        (night, "3 fire alertname=A", 70, &["63:dba:first notification:1/0"]),
+        (day, "3 fire alertname=A\n70 fire alertname=B", 90, &["3:dba:first notification:1/0"]),
+        (one, "3 warn alertname=A\n5 ack alertname=A", 200, &["3:dba:first notification:1/0"]),
+        (
+            one,
+            "3 warn alertname=A\n5 ack alertname=A\n80 fire alertname=A",
+            150,
+            &["3:dba:first notification:1/0", "80:dba:new alerts added:1/0", "140:dba:repeat interval elapsed:1/0"],
+        ),
+        // an empty group's ticks go on for half a minute
+        (
+            theirs,
+            "3 fire alertname=A\n12 end alertname=A\n45 fire alertname=A",
+            60,
+            &["8:dba:first notification:1/0", "18:dba:all alerts resolved:0/1", "48:dba:first notification:1/0"],
+        ),
+        (
+            theirs,
+            "3 fire alertname=A\n12 end alertname=A\n50 fire alertname=A",
+            60,
+            &["8:dba:first notification:1/0", "18:dba:all alerts resolved:0/1", "55:dba:first notification:1/0"],
+        ),
         (
             each,
             "1 fire alertname=A i=1\n1 fire alertname=A i=2",
@@ -230,4 +266,87 @@ fn a_message_made_again_after_a_crash_has_the_same_key() {
         })
         .collect();
     assert_eq!(keys[0], keys[1]);
+}
+
+/// Alerts by receiver and event.
+type Accounts = BTreeMap<(String, &'static str), BTreeSet<String>>;
+
+/// Messages as `seconds:receiver:firing/ended of groups:cause`, and how many alerts have which row in the ledger, by receiver.
+fn play(
+    settings: &Settings,
+    seconds: std::ops::Range<i64>,
+    mut alerts: impl FnMut(i64) -> Vec<AlertNote>,
+) -> (Vec<String>, Accounts) {
+    let root = settings.route.clone().expect("a route");
+    let (mut dispatcher, mut told) = (Dispatcher::default(), Told::default());
+    let (mut seen, mut ledger) = (Vec::new(), Accounts::new());
+    for second in seconds {
+        let mut steps = Vec::new();
+        for note in alerts(second) {
+            steps.extend(dispatcher.update(&root, &Labels::from_pairs(&note.labels), &note, second * 1000));
+        }
+        let out = dispatcher.flush(settings, &wishes(&[], &Acknowledged::default()), &told, second * 1000);
+        for (parcel, tells) in out.parcels {
+            let m = &parcel.message;
+            let of = m.digest.as_ref().map_or("-".into(), |d| format!("{} groups:{}", d.groups, d.cause));
+            seen.push(format!(
+                "{second}:{}:{}/{} of {of}",
+                m.receiver,
+                m.firing(),
+                m.digest.as_ref().map_or(0, |d| d.resolved)
+            ));
+            tells.into_iter().for_each(|(key, entry)| told.set(key, entry));
+        }
+        for step in steps.into_iter().chain(out.steps) {
+            ledger.entry((step.receiver, step.event)).or_default().insert(step.alert.id);
+        }
+    }
+    (seen, ledger)
+}
+
+#[test]
+fn five_thousand_alerts_of_one_cause_are_one_message_a_receiver_and_each_is_accounted_for() {
+    let settings = settings(
+        "route: {receiver: dba, group_by: ['...'], group_interval: 10s, routes: [{receiver: app, continue: true}, {receiver: dba}]}\n",
+    );
+    let alerts = |second: i64| match second {
+        1..=10 => (0..500)
+            .map(|i| note(&format!("alertname=Down instance=h{second}-{i}"), Level::Warning, true, second))
+            .collect(),
+        400 => (0..500).map(|i| note(&format!("alertname=Down instance=h1-{i}"), Level::Warning, false, 400)).collect(),
+        _ => Vec::new(),
+    };
+    let (seen, ledger) = play(&settings, 0..480, alerts);
+    assert_eq!(
+        seen,
+        [
+            "1:app:500/0 of 500 groups:storm",
+            "1:dba:500/0 of 500 groups:storm",
+            "301:app:4500/0 of 4500 groups:storm",
+            "301:dba:4500/0 of 4500 groups:storm",
+            "400:dba:0/500 of 500 groups:storm",
+        ],
+        "one message at once, the rest of the storm in one five minutes later, ends in one"
+    );
+    for receiver in ["app", "dba"] {
+        for (event, count) in [("grouped", 5_000), ("digested", 5_000), ("held", 4_500)] {
+            assert_eq!(ledger[&(receiver.to_string(), event)].len(), count, "{receiver} {event}");
+        }
+    }
+}
+
+#[test]
+fn the_overflow_of_a_rate_limit_is_one_message() {
+    let raw = "receivers:\n- {name: dba, rate_limit: {messages: 2, per: 1m}, webhooks: [{url: 'http://localhost:1/'}]}\n\
+        route: {receiver: dba, group_by: [alertname], group_interval: 10s}\n";
+    let raw: Config = serde_saphyr::from_str(raw).expect("yaml");
+    let settings = raw.check(Path::new("/")).expect("a good config");
+    let alerts = |second: i64| match second {
+        1..=5 => vec![note(&format!("alertname=R{second}"), Level::Warning, true, second)],
+        _ => Vec::new(),
+    };
+    let (seen, ledger) = play(&settings, 0..120, alerts);
+    assert_eq!(seen, ["1:dba:1/0 of -", "2:dba:1/0 of -", "31:dba:3/0 of 3 groups:rate_limit"]);
+    assert_eq!(ledger[&("dba".to_string(), "held")].len(), 3);
+    assert_eq!(ledger[&("dba".to_string(), "digested")].len(), 3);
 }

@@ -7,6 +7,7 @@ mod evidence;
 mod forecast;
 mod mail;
 mod outbox_kill;
+mod pipeline;
 mod promtool;
 mod provider;
 mod road;
