@@ -1,1 +1,3 @@
-//! benches
+//! What benches share.
+
+pub mod families;
