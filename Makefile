@@ -3,7 +3,7 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo faults rules test check fmt web setup setup-servers setup-web soak bench clean
+.PHONY: help demo faults rules test check fmt web setup setup-servers setup-web soak bench forecast-disk clean
 
 CARGO ?= cargo
 export PROMQLTEST_DIR ?= $(if $(wildcard ../shared/promqltest),$(abspath ../shared/promqltest))
@@ -58,6 +58,11 @@ soak: setup web ## the long runs: kill loop, two minutes away, store seeds; resu
 bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in benches/README.md
 	@tests/setup.sh peers
 	$(CARGO) run --release -p benches --bin capture -- "$(CAPTURE_FILE)"
+	$(CARGO) run --release -p benches --bin forecast -- "$(CAPTURE_FILE)"
+
+forecast-disk: ## a real file system fills up; its forecast must arrive before it is full (root, loop device)
+	$(CARGO) build --bin tidewatch --bin tidewatch-collector --bin forecast_disk
+	"$(TARGET_DIR)/debug/forecast_disk"
 
 clean: ## forget the pages' build
 	rm -rf web/dist web/node_modules

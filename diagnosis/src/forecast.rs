@@ -150,14 +150,27 @@ pub fn forecast(samples: &[(i64, f64)], question: &Question) -> Result<Forecast,
         Some(mid) => (chosen, mid),
         None => (baseline, ahead(baseline.model).ok_or(Refused::OutOfRange)?),
     };
-    let band = band::Band::of(&backtest::errors(chosen, values, seasons, steps), question.confidence);
+    let room = values.len() - plan.origins.first().copied().unwrap_or(0);
+    let band = band::Band::of(&backtest::errors(chosen, values, seasons, steps), room, question.confidence);
 
     let scale = backtest::scale(values, seasons);
+    let mut is_due = false;
     let point = |(i, mid): (usize, f64)| {
         let (low, high) = band.at(i + 1);
+        let (mut mid, mut low, mut high) = (mid, mid + low, mid + high);
+        if let Some(renewal) = regime.renewal {
+            // where it was always reset the forecast stops, and from there on it may be back at any time
+            is_due |= if renewal.is_down { mid >= renewal.first } else { mid <= renewal.first };
+            mid = if renewal.is_down { mid.min(renewal.last) } else { mid.max(renewal.last) };
+            (low, high) = (low.min(mid), high.max(mid));
+            if is_due {
+                (low, high) =
+                    if renewal.is_down { (low.min(renewal.back), high) } else { (low, high.max(renewal.back)) };
+            }
+        }
         let ts_ms = regular.end_ms.saturating_add((i as i64 + 1).saturating_mul(step_ms));
         let within = |v: f64| (v * size).clamp(f64::MIN, f64::MAX);
-        FuturePoint { ts_ms, mid: mid * size, low: within(mid + low), high: within(mid + high) }
+        FuturePoint { ts_ms, mid: mid * size, low: within(low), high: within(high) }
     };
     let future: Vec<FuturePoint> = mid.into_iter().enumerate().map(point).collect();
     let at = |i: usize| regular.end_ms - (regular.values.len() - 1 - i) as i64 * step_ms;

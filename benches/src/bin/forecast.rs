@@ -113,11 +113,13 @@ impl Row {
         let (past_level, end_level) = level.split_at(seen);
         let high = |part: &[(i64, f64)]| part.iter().map(|s| s.1).fold(f64::NEG_INFINITY, f64::max);
         let low = past_level.iter().map(|s| s.1).fold(f64::INFINITY, f64::min);
-        let (before, after) = (high(past_level), high(end_level));
-        // half way to the new high, or a tenth of the range beyond the old one: reached or spared
+        let (before, after) = (high(past), high(end_level));
+        // half way to the new high, or a tenth of the range beyond the old one: reached or spared; neither: not counted
         let is_reached = after > before + 0.02 * (before - low);
         let value = if is_reached { before + 0.5 * (after - before) } else { before + 0.1 * (before - low) };
-        let threshold = (before > low).then_some(Threshold { direction: Direction::Above, value });
+        let is_spared = !is_reached && high(end) < value;
+        let threshold =
+            (before > low && (is_reached || is_spared)).then_some(Threshold { direction: Direction::Above, value });
         let question = Question {
             end_ms: past.last().map_or(0, |s| s.0),
             step_ms,

@@ -6,6 +6,9 @@ use super::order::{quantile_of_sorted, sorted};
 /// Widening tried, from none on; the last stands if none suffices.
 const WIDENINGS: [f64; 9] = [1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0];
 
+/// Errors that build up with distance are widened by this over how many stretches of that length the past held side by side.
+const FEW_STRETCHES: f64 = 1.0;
+
 /// Where values lie around the forecast, by step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Band {
@@ -19,7 +22,8 @@ pub struct Band {
 
 impl Band {
     /// From the errors of each origin by step (all of the same length), for intervals that hold `confidence` of the values.
-    pub fn of(errors: &[Vec<f64>], confidence: f64) -> Band {
+    /// `room`: steps from the first origin to the end of the past.
+    pub fn of(errors: &[Vec<f64>], room: usize, confidence: f64) -> Band {
         let reach = errors.iter().map(Vec::len).max().unwrap_or(0).max(1);
         let without = |left_out: Option<usize>| {
             let rest: Vec<&[f64]> = errors
@@ -47,6 +51,7 @@ impl Band {
         let widest = WIDENINGS[WIDENINGS.len() - 1];
         let (widening, coverage) = fits.unwrap_or_else(|| (widest, covered(widest)));
         let knots = without(None).into_iter().map(|(at, low, high)| (at, low * widening, high * widening)).collect();
+        let knots = allow_for_few(knots, room);
         Band { knots, reach: reach as f64, coverage }
     }
 
@@ -75,6 +80,18 @@ fn knots(errors: &[&[f64]], reach: usize, confidence: f64) -> Vec<(f64, f64, f64
         (low, high) = (low.min(before.0), high.max(before.1));
         knots.push(((from + to) as f64 / 2.0, low, high));
         from = to + 1;
+    }
+    knots
+}
+
+/// Origins overlap: of errors that build up with distance, far ones were seen independently only a few times.
+fn allow_for_few(mut knots: Vec<(f64, f64, f64)>, room: usize) -> Vec<(f64, f64, f64)> {
+    let width = |knot: &(f64, f64, f64)| knot.2 - knot.1;
+    let near = knots.first().map_or(0.0, width);
+    for knot in &mut knots {
+        let built_up = if width(knot) > 0.0 { 1.0 - near / width(knot) } else { 0.0 };
+        let wider = 1.0 + FEW_STRETCHES * built_up * knot.0 / room.max(1) as f64;
+        (knot.1, knot.2) = (knot.1 * wider, knot.2 * wider);
     }
     knots
 }

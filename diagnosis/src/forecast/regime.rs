@@ -19,6 +19,11 @@ const TREND_NOISES: f64 = 14.0;
 /// … and the newer part is straight: what the line leaves is at most this part of the difference.
 const TREND_ROUGH_MAX: f64 = 0.12;
 
+/// A series that was reset this often always in the same region is believed to be reset there again …
+const RENEWALS_MIN: usize = 3;
+/// … if that region is at most this part of the series' range.
+const RENEWAL_SPAN_MAX: f64 = 0.3;
+
 /// Why a series begins where it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
@@ -52,6 +57,37 @@ pub struct Regime {
     pub seasons: Vec<usize>,
     /// Why it begins there.
     pub since: Since,
+    /// Where it was reset again and again, if it was.
+    pub renewal: Option<Renewal>,
+}
+
+/// A series that grows (or shrinks) and is reset always in the same region: a cleanup when a disk is nearly full.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Renewal {
+    /// It is reset downward; else upward.
+    pub is_down: bool,
+    /// Where resets began at the earliest.
+    pub first: f64,
+    /// Where they began at the latest: it never went beyond.
+    pub last: f64,
+    /// The farthest it fell back to.
+    pub back: f64,
+}
+
+/// The region a series is reset in, if its shifts are resets.
+fn renewal(values: &[f64], shifts: &[Shift]) -> Option<Renewal> {
+    let is_down = shifts.last()?.by < 0.0;
+    let resets: Vec<&Shift> = shifts.iter().filter(|s| (s.by < 0.0) == is_down).collect();
+    if resets.len() < RENEWALS_MIN || resets.len() * 5 < shifts.len() * 4 {
+        return None;
+    }
+    let most = |all: &mut dyn Iterator<Item = f64>| all.fold(f64::NEG_INFINITY, f64::max);
+    let least = |all: &mut dyn Iterator<Item = f64>| all.fold(f64::INFINITY, f64::min);
+    let peaks: Vec<f64> = resets.iter().map(|s| values[s.at - 1]).collect();
+    let (low, high) = (least(&mut peaks.iter().copied()), most(&mut peaks.iter().copied()));
+    let after = &mut resets.iter().map(|s| values[s.at]);
+    let (first, last, back) = if is_down { (low, high, least(after)) } else { (high, low, most(after)) };
+    (high - low <= RENEWAL_SPAN_MAX * range(values)).then_some(Renewal { is_down, first, last, back })
 }
 
 /// A lasting change of level.
@@ -66,7 +102,8 @@ struct Shift {
 /// Finds the part that counts.
 pub fn regime(values: &[f64], step_ms: i64) -> Regime {
     let n = values.len();
-    let whole = |values: Vec<f64>, seasons| Regime { start: 0, values, seasons, since: Since::Beginning };
+    let whole =
+        |values: Vec<f64>, seasons| Regime { start: 0, values, seasons, since: Since::Beginning, renewal: None };
     if range(values) == 0.0 {
         return whole(values.to_vec(), Vec::new());
     }
@@ -82,9 +119,13 @@ pub fn regime(values: &[f64], step_ms: i64) -> Regime {
             return whole(values.to_vec(), seasonal);
         }
         return match trend_change(values) {
-            Some(start) => {
-                Regime { start, values: values[start..].to_vec(), seasons: Vec::new(), since: Since::TrendChange }
-            }
+            Some(start) => Regime {
+                start,
+                values: values[start..].to_vec(),
+                seasons: Vec::new(),
+                since: Since::TrendChange,
+                renewal: None,
+            },
             None => whole(values.to_vec(), Vec::new()),
         };
     };
@@ -93,7 +134,7 @@ pub fn regime(values: &[f64], step_ms: i64) -> Regime {
     let after = &values[last.at..];
     let longest = seasonal.last().copied().unwrap_or(0);
     if !seasonal.is_empty() && after.len() < CYCLES_MIN * longest {
-        return Regime { start: 0, values: level, seasons: seasonal, since: Since::Shift };
+        return Regime { start: 0, values: level, seasons: seasonal, since: Since::Shift, renewal: None };
     }
     let start = match trend_change(after) {
         Some(offset) if seasonal.is_empty() => last.at + offset,
@@ -101,7 +142,7 @@ pub fn regime(values: &[f64], step_ms: i64) -> Regime {
     };
     let since = if start == last.at { Since::Shift } else { Since::TrendChange };
     debug_assert!(start < n);
-    Regime { start, values: values[start..].to_vec(), seasons: seasonal, since }
+    Regime { start, values: values[start..].to_vec(), seasons: seasonal, since, renewal: renewal(values, &lone) }
 }
 
 /// Every lasting change of level, in order.
