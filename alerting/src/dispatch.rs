@@ -277,27 +277,19 @@ impl Dispatcher {
             }
         }
         for (cause, ready) in together {
-            if let [_] = ready.as_slice()
-                && cause == crate::gate::RATE_LIMIT
-            {
+            if let [one] = ready.as_slice() {
                 // one that waited alone is an ordinary message
-                for ready in ready {
-                    let Some(group) = self.groups.get(&ready.name) else { continue };
-                    for flush in ready.flushes {
-                        out.parcels.push(parcel(flush, group, settings, told, now_ms));
-                    }
-                    self.settle(&ready.name, settings, now_ms);
+                let name = one.name.clone();
+                for flush in ready.into_iter().flat_map(|r| r.flushes) {
+                    let Some(group) = self.groups.get(&name) else { continue };
+                    out.parcels.push(parcel(flush, group, settings, told, now_ms));
                 }
+                self.settle(&name, settings, now_ms);
                 continue;
             }
             let names: Vec<String> = ready.iter().map(|r| r.name.clone()).collect();
             out.digest(receiver, cause, ready, settings, told, now_ms);
-            for name in names {
-                if let Some(group) = self.groups.get_mut(&name) {
-                    group.in_storm |= cause == crate::gate::STORM;
-                }
-                self.settle(&name, settings, now_ms);
-            }
+            names.iter().for_each(|name| self.settle(name, settings, now_ms));
         }
     }
 
@@ -326,8 +318,9 @@ impl Dispatched {
         let mut noted = BTreeSet::new();
         for (index, flushes) in channels {
             let Some(channel) = settings.receivers.get(receiver).and_then(|r| r.channels.get(index)) else { continue };
-            let entries: Vec<(FlushKey, ToldEntry)> =
-                flushes.iter().map(|f| (f.key.clone(), ToldEntry::of(&f.alerts, now_ms))).collect();
+            let storm = cause == crate::gate::STORM;
+            let entry = |f: &Flush| (f.key.clone(), ToldEntry { storm, ..ToldEntry::of(&f.alerts, now_ms) });
+            let entries: Vec<(FlushKey, ToldEntry)> = flushes.iter().map(entry).collect();
             let mut hash = Fnv::default();
             hash.text("digest").text(receiver).text(&index.to_string());
             for flush in &flushes {
@@ -385,7 +378,7 @@ fn hash_of(hash: &mut Fnv, flush: &Flush, told: &Told) {
 
 fn parcel(mut flush: Flush, group: &Group, settings: &Settings, told: &Told, now_ms: i64) -> Outgoing {
     sort(&mut flush.alerts);
-    let entry = ToldEntry::of(&flush.alerts, now_ms);
+    let entry = ToldEntry { storm: group.in_storm, ..ToldEntry::of(&flush.alerts, now_ms) };
     let mut hash = Fnv::default();
     hash_of(&mut hash, &flush, told);
     let index = flush.key.channel;

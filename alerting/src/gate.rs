@@ -114,6 +114,11 @@ impl Gate {
             storm.last_message_ms = i64::MIN / 2;
             self.begun.clear();
         }
+        if self.storm.is_none() && items.iter().any(|i| i.in_storm) {
+            // of a storm that is over, or that we were killed in: what becomes of it is told together too
+            let (level, rules) = (Level::Notice, BTreeSet::new());
+            self.storm = Some(Storm { level, rules, last_message_ms: i64::MIN / 2, last_event_ms: now_ms });
+        }
         let Some(storm) = &mut self.storm else {
             self.begun.extend(items.iter().filter(counts).map(|_| now_ms));
             return vec![Verdict::Alone; items.len()];

@@ -24,6 +24,9 @@ pub struct ToldEntry {
     /// What was said to have ended.
     #[serde(default)]
     pub resolved: BTreeSet<String>,
+    /// Whether it was told in a storm's message.
+    #[serde(default)]
+    pub storm: bool,
 }
 
 impl ToldEntry {
@@ -31,7 +34,7 @@ impl ToldEntry {
     pub fn of(alerts: &[AlertNote], at_ms: i64) -> ToldEntry {
         let firing = alerts.iter().filter(|a| a.is_firing()).map(|a| (a.fingerprint.clone(), a.level)).collect();
         let resolved = alerts.iter().filter(|a| !a.is_firing()).map(|a| a.fingerprint.clone()).collect();
-        ToldEntry { at_ms, firing, resolved }
+        ToldEntry { at_ms, firing, resolved, storm: false }
     }
 }
 

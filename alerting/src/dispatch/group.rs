@@ -140,6 +140,7 @@ impl Group {
                 why: None,
                 ends_untold: false,
             };
+            self.in_storm |= view.told.get(&flush.key).is_some_and(|t| t.storm);
             for (_, stage) in STAGES {
                 stage(&mut flush, view);
             }

@@ -274,13 +274,18 @@ type Accounts = BTreeMap<(String, &'static str), BTreeSet<String>>;
 /// Messages as `seconds:receiver:firing/ended of groups:cause`, and how many alerts have which row in the ledger, by receiver.
 fn play(
     settings: &Settings,
-    seconds: std::ops::Range<i64>,
+    seconds: &[i64],
+    killed_at_s: i64,
     mut alerts: impl FnMut(i64) -> Vec<AlertNote>,
 ) -> (Vec<String>, Accounts) {
     let root = settings.route.clone().expect("a route");
     let (mut dispatcher, mut told) = (Dispatcher::default(), Told::default());
     let (mut seen, mut ledger) = (Vec::new(), Accounts::new());
-    for second in seconds {
+    for second in seconds.iter().copied() {
+        if second == killed_at_s {
+            let before = std::mem::take(&mut dispatcher);
+            before.living().for_each(|(note, labels)| dispatcher.rejoin(&root, labels, note, second * 1000));
+        }
         let mut steps = Vec::new();
         for note in alerts(second) {
             steps.extend(dispatcher.update(&root, &Labels::from_pairs(&note.labels), &note, second * 1000));
@@ -309,14 +314,21 @@ fn five_thousand_alerts_of_one_cause_are_one_message_a_receiver_and_each_is_acco
     let settings = settings(
         "route: {receiver: dba, group_by: ['...'], group_interval: 10s, routes: [{receiver: app, continue: true}, {receiver: dba}]}\n",
     );
+    let ends = |batch: i64, second: i64| {
+        (0..500)
+            .map(|i| note(&format!("alertname=Down instance=h{batch}-{i}"), Level::Warning, false, second))
+            .collect::<Vec<_>>()
+    };
     let alerts = |second: i64| match second {
         1..=10 => (0..500)
             .map(|i| note(&format!("alertname=Down instance=h{second}-{i}"), Level::Warning, true, second))
             .collect(),
-        400 => (0..500).map(|i| note(&format!("alertname=Down instance=h1-{i}"), Level::Warning, false, 400)).collect(),
+        400 => ends(1, second),
+        420 | 1_050 => ends(second / 400 + 1, second),
         _ => Vec::new(),
     };
-    let (seen, ledger) = play(&settings, 0..480, alerts);
+    let (seen, ledger) =
+        play(&settings, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 100, 301, 350, 400, 420, 440, 460, 1_050], 350, alerts);
     assert_eq!(
         seen,
         [
@@ -325,8 +337,10 @@ fn five_thousand_alerts_of_one_cause_are_one_message_a_receiver_and_each_is_acco
             "301:app:4500/0 of 4500 groups:storm",
             "301:dba:4500/0 of 4500 groups:storm",
             "400:dba:0/500 of 500 groups:storm",
+            "460:dba:0/500 of 500 groups:storm",
+            "1050:dba:0/500 of 500 groups:storm",
         ],
-        "one message at once, the rest of the storm in one five minutes later, ends in one"
+        "one message at once, the rest of the storm in one five minutes later, ends in one, after a kill and after the storm too"
     );
     for receiver in ["app", "dba"] {
         for (event, count) in [("grouped", 5_000), ("digested", 5_000), ("held", 4_500)] {
@@ -345,7 +359,7 @@ fn the_overflow_of_a_rate_limit_is_one_message() {
         1..=5 => vec![note(&format!("alertname=R{second}"), Level::Warning, true, second)],
         _ => Vec::new(),
     };
-    let (seen, ledger) = play(&settings, 0..120, alerts);
+    let (seen, ledger) = play(&settings, &(0..120).collect::<Vec<_>>(), -1, alerts);
     assert_eq!(seen, ["1:dba:1/0 of -", "2:dba:1/0 of -", "31:dba:3/0 of 3 groups:rate_limit"]);
     assert_eq!(ledger[&("dba".to_string(), "held")].len(), 3);
     assert_eq!(ledger[&("dba".to_string(), "digested")].len(), 3);
