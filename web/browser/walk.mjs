@@ -2,8 +2,10 @@
 // and that the browser had nothing to complain about, and takes screenshots on a laptop and a phone.
 //
 //   node web/browser/walk.mjs --url http://127.0.0.1:7400 --out docs/screenshots [--instance NAME] [--alert RULE]
+//                             [--forecast-alert RULE] [--forecast QUERY]
 //
-// The server must hold data of a database with statements, and an alert whose evidence names a statement with a plan.
+// The server must hold data of a database with statements, an alert whose evidence names a statement with a plan, and one
+// that fires now (that of --forecast-alert, else any): it is acknowledged, silenced, and looked at again.
 // Exit 0: all seen. 1: something was missing, said on stderr. 77: skipped, as there is no Chromium here.
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
@@ -12,7 +14,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 
-const LAPTOP = { width: 1440, height: 900 };
+const LAPTOP = { width: 1366, height: 768 };
 const PHONE = { width: 390, height: 844 };
 const WAIT_MS = 45_000;
 const SHOT_HEIGHT_MAX = 2600;
@@ -25,6 +27,8 @@ const { values: given } = parseArgs({
     out: { type: "string", default: "docs/screenshots" },
     instance: { type: "string" },
     alert: { type: "string" },
+    "forecast-alert": { type: "string" },
+    forecast: { type: "string" },
     chromium: { type: "string", default: process.env.CHROMIUM ?? "/usr/bin/chromium" },
   },
 });
@@ -155,8 +159,9 @@ async function alertToPlan() {
   console.log("alerts → alert → its statement → its plan");
   await nav("Alerts");
   await settled();
-  if ((await alertLinks().count()) === 0) await tab("All");
-  await until("an alert", async () => (await alertLinks().count()) > 0);
+  const wanted = given.alert === undefined ? alertLinks() : alertLinks().filter({ hasText: given.alert });
+  if ((await wanted.count()) === 0) await tab("All");
+  await until("an alert", async () => (await wanted.count()) > 0);
   await seen("alerts");
   const list = page.url();
   const names = (await alertLinks().allInnerTexts()).map((name, at) => [name, at]).filter(([name]) => given.alert === undefined || name === given.alert);
@@ -194,7 +199,92 @@ async function alertToPlan() {
   throw new Missing(`no alert's evidence names a statement with a plan; tried ${tried.join(", ")}`);
 }
 
-const alertLinks = () => page.locator("table.cards td.wide a");
+const alertLinks = () => page.locator("table.cards a.alert-link");
+
+/** Opens the list of alerts that fire, and there the one that was named, else the first. */
+async function openFiring() {
+  await nav("Alerts");
+  await settled();
+  const wanted = given["forecast-alert"];
+  const links = wanted === undefined ? alertLinks() : alertLinks().filter({ hasText: wanted });
+  await until(`the firing alert ${wanted ?? "(any)"}`, async () => (await links.count()) > 0);
+  await links.first().click();
+  await until("the alert's page", async () => (await page.locator(".alert-head h1").count()) > 0);
+  await settled();
+}
+
+/** Asks the page anew until something that the server does a moment later is there. */
+async function soon(what, selector) {
+  await until(what, async () => {
+    if ((await page.locator(selector).count()) > 0) return true;
+    await page.getByRole("button", { name: "Refresh" }).click();
+    await page.waitForTimeout(800);
+    return (await page.locator(selector).count()) > 0;
+  });
+}
+
+/** Acknowledges a living alert, silences it with a look at what that mutes, sees both told, and ends the silence. */
+async function operate() {
+  console.log("alert → acknowledge → silence → its ledger → silence ended");
+  await openFiring();
+  const alert = page.url();
+  if (given["forecast-alert"] !== undefined) {
+    await soon("the forecast of the alert", ".forecast .chart canvas");
+    need(/reach/.test(await page.locator(".forecast .reach").first().innerText()), "the forecast says when the limit is reached");
+  }
+  const taken = page.getByRole("button", { name: "Take back" });
+  if ((await taken.count()) > 0) await taken.click();
+  await page.getByRole("button", { name: "Acknowledge" }).click();
+  await page.getByLabel("Your name").fill("Wang Li");
+  await page.getByLabel("Comment").fill("Moving the archive to a larger volume");
+  await page.locator("form.operate button[type=submit]").click();
+  await soon("who has acknowledged", "div.acknowledged");
+  need((await page.locator("div.acknowledged").innerText()).includes("Wang Li"), "the acknowledgement names its author");
+  await soon("the acknowledgement in the ledger", ".ledger li.step-acknowledged");
+  await page.locator(".actions").getByRole("link", { name: "Silence" }).click();
+  await until("a preview of what would be muted", async () => Number((await page.locator("[data-preview]").getAttribute("data-preview").catch(() => "0")) ?? 0) > 0);
+  need((await page.getByLabel("Your name").inputValue()) === "Wang Li", "the form remembers who I am");
+  await page.getByRole("button", { name: "4 h", exact: true }).click();
+  await page.getByLabel("Comment").fill("Known: the archive moves tonight");
+  await seen("silence-new");
+  await page.locator("form.silence-form button[type=submit]").click();
+  await until("the silence in the list", async () => (await page.locator("tr:has-text('Known: the archive moves tonight'):has(.tag.good)").count()) === 1);
+  await page.goto(alert);
+  await soon("the word that it is silenced", ".flags a[href*='silences']");
+  await soon("why whom was told", ".why-list li");
+  await seen("alert-operated");
+  await nav("Silences");
+  await until("the silence", async () => (await page.locator("tr:has-text('Known: the archive moves tonight')").count()) >= 1);
+  await seen("silences");
+  await page.locator("tr:has-text('Known: the archive moves tonight')").getByRole("button", { name: "Expire" }).first().click();
+  await until("the silence to be expired", async () => {
+    const ended = await page.locator("tr.past:has-text('Known: the archive moves tonight')").count();
+    return ended > 0 && (await page.locator("tr:has-text('Known: the archive moves tonight'):has(.tag.good)").count()) === 0;
+  });
+  await nav("Rules");
+  await until("rules", async () => (await page.locator(".rules details").count()) > 20);
+  await page.locator(".rules summary").first().click();
+  await seen("rules");
+}
+
+/** The future of a query, reached from its graph. */
+async function foresee(query) {
+  console.log("explore → forecast");
+  await nav("Explore");
+  await page.getByRole("textbox").fill(query);
+  await page.getByRole("button", { name: "Run" }).click();
+  await charts(1);
+  await page.locator("main").getByRole("link", { name: "Forecast" }).click();
+  await tab("15m");
+  await until("a forecast drawn with its band", async () => {
+    await settled();
+    if ((await page.locator(".forecast .chart canvas").count()) > 0) return true;
+    await page.getByRole("button", { name: "Run" }).click();
+    await page.waitForTimeout(2000);
+    return false;
+  });
+  await seen("forecast");
+}
 
 async function others() {
   console.log("explore, about, the other language, dark, phone");
@@ -209,9 +299,9 @@ async function others() {
   const address = new Map(visited);
   await page.getByRole("button", { name: "Language" }).click();
   await until("Chinese", async () => (await page.locator("html").getAttribute("lang")) === "zh-CN");
-  for (const name of ["overview", "alert"]) {
+  for (const name of ["overview", "alert", "alert-operated", "silence-new"]) {
     await page.goto(address.get(name));
-    await until(`${name} in Chinese`, async () => /告警|总览/.test(await page.locator("main").innerText()));
+    await until(`${name} in Chinese`, async () => /告警|总览|静默/.test(await page.locator("main").innerText()));
     await shot(`${name}-zh`);
   }
   await page.getByRole("button", { name: "语言" }).click();
@@ -219,6 +309,9 @@ async function others() {
   await page.goto(address.get("database"));
   await charts(6);
   await shot("database-dark");
+  await page.goto(address.get("alert-operated"));
+  await until("the alert in the dark", async () => (await page.locator(".alert-head h1").count()) > 0);
+  await shot("alert-operated-dark");
   await page.emulateMedia({ colorScheme: "light" });
   await page.setViewportSize(PHONE);
   for (const [name, url] of visited) {
@@ -232,6 +325,8 @@ let code = 0;
 try {
   await overviewToStatement();
   await alertToPlan();
+  await operate();
+  if (given.forecast !== undefined) await foresee(given.forecast);
   await others();
   if (complaints.length > 0) throw new Missing(`the browser complained:\n  ${[...new Set(complaints)].slice(0, 20).join("\n  ")}`);
   console.log(`ok: ${visited.length} pages seen on a laptop and a phone`);

@@ -30,7 +30,7 @@ function Sayings(props: { of: Saying[] }) {
   return (
     <ol class="timeline">
       {props.of.map(({ first, last, times }) => (
-        <li class={first.event}>
+        <li class={`step-${first.event}`}>
           <time dateTime={new Date(first.ts_ms).toISOString()} title={stamp(first.ts_ms)}>
             {shortStamp(first.ts_ms, nowMs)}
           </time>
@@ -55,13 +55,13 @@ export function WhyPanel(props: { id: string }) {
       <Await of={loaded}>
         {(w) => (
           <>
-            {w.receivers.length === 0 && <p class="lead">{said(w.answer, w.answer_zh)}</p>}
+            {w.receivers.length === 0 && <p class="lead">{withTimes(said(w.answer, w.answer_zh), nowMs)}</p>}
             <ul class="why-list">
               {w.receivers.map((r) => (
                 <li class={r.told ? "told" : "not-told"}>
                   <b>{r.receiver}</b>
                   <Told told={r.told}>{r.told ? t("told") : t("not_told")}</Told>
-                  <span class="grow">{said(r.reason, r.reason_zh ?? "")}</span>
+                  <span class="grow">{withTimes(said(r.reason, r.reason_zh ?? ""), nowMs)}</span>
                   {r.at_ms !== null && <time class="muted">{shortStamp(r.at_ms, nowMs)}</time>}
                 </li>
               ))}
@@ -71,6 +71,11 @@ export function WhyPanel(props: { id: string }) {
       </Await>
     </Panel>
   );
+}
+
+/** The server's times, which are in UTC, as the pages show times. */
+function withTimes(text: string, nowMs: number): string {
+  return text.replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, (iso) => shortStamp(Date.parse(iso), nowMs));
 }
 
 function Told(props: { told: boolean; children: ComponentChildren }) {

@@ -3,6 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { nearRange, ticksFrom } from "./chart_range";
 import { clock, number, stamp, type Unit } from "./format";
 import { t } from "./language";
 import { useShared } from "./shell_state";
@@ -74,6 +75,7 @@ interface Shape {
   stack: boolean;
   bars: boolean;
   height: number;
+  near: boolean;
 }
 
 function options(shape: Shape, series: readonly Series[], width: number, marks: { current: Mark[] }, gaps: { current: Stretch[] }, zoom: (fromMs: number, toMs: number) => void, pick: ((atMs: number) => void) | undefined): uPlot.Options {
@@ -91,7 +93,7 @@ function options(shape: Shape, series: readonly Series[], width: number, marks: 
     height: shape.height,
     cursor: { sync: { key: SYNC.key, setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { size: 5 } },
     legend: { live: true, markers: { width: 0, fill: (_u, at) => strokeOf(own(at), at - 1) } },
-    scales: { x: { time: true }, y: { range: (_u, min, max) => ticksFrom(min, max, shape.unit) } },
+    scales: { x: { time: true }, y: { range: (_u, min, max) => (shape.near ? nearRange(min, max, shape.unit) : ticksFrom(min, max, shape.unit)) } },
     axes: [
       { stroke: ink, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 24, gap: 3, space: 70, values: (u, splits) => timesOf(u, splits) },
       { stroke: ink, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 62, gap: 4, space: 34, ...incrementsOf(shape.unit), values: (_u, splits) => splits.map((v) => number(v, shape.unit)) },
@@ -136,16 +138,6 @@ function options(shape: Shape, series: readonly Series[], width: number, marks: 
       ],
     },
   };
-}
-
-/** The y range: from zero, with room above; a flat zero gets a height. Ratios end at 100 % only when near it. */
-export function ticksFrom(min: number | null, max: number | null, unit: Unit): [number, number] {
-  const low = Math.min(0, min ?? 0);
-  const high = max ?? 0;
-  if (high <= 0 && low === 0) return [0, 1];
-  if (unit === "ratio" && high <= 1) return [low, high > 0.5 ? 1 : high * 1.15];
-  if (unit === "percent" && high <= 100) return [low, high > 50 ? 100 : high * 1.15];
-  return [low, high * 1.12];
 }
 
 function timesOf(u: uPlot, splits: number[]): string[] {
@@ -214,6 +206,8 @@ export function Chart(props: {
   pick?: ((atMs: number) => void) | undefined;
   /** Dragging does not change the range: the chart reaches into the future. */
   still?: boolean | undefined;
+  /** The values' own range, not from zero, where they all lie far above it. */
+  near?: boolean | undefined;
 }) {
   const shared = useShared();
   const box = useRef<HTMLDivElement>(null);
@@ -239,7 +233,7 @@ export function Chart(props: {
     if (at === null) return;
     const made = new uPlot(
       options(
-        { title: props.title, unit: props.unit, stack: stack || bars, bars, height: props.height ?? 170 },
+        { title: props.title, unit: props.unit, stack: stack || bars, bars, height: props.height ?? 170, near: props.near === true },
         series.current,
         Math.max(200, at.clientWidth),
         marks,

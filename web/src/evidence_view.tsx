@@ -4,7 +4,7 @@ import { BlockingTrees } from "./blocking_view";
 import { Chart, type Mark } from "./chart";
 import { ForecastChart } from "./forecast_view";
 import { grouped, number, stamp, type Unit } from "./format";
-import { said, t } from "./language";
+import { currentLang, said, t } from "./language";
 import { LogLines } from "./pages/logs";
 import { SessionTable } from "./pages/sessions";
 import { Changes } from "./pages/settings";
@@ -12,6 +12,7 @@ import { lineName } from "./panels";
 import { Empty, Link, Panel, Sql } from "./parts";
 import { Plan } from "./plan_view";
 import type { SessionRow } from "./queries";
+import { seriesTitle } from "./rule_text";
 
 const LINES_MAX = 10;
 
@@ -215,7 +216,7 @@ function SeriesChart(props: { of: Evidence["series"][number]; marks: Mark[] }) {
     const name = lineName(pattern, r.labels);
     return { name: name === "–" ? t("value") : name, values: times.map((ms) => known.get(ms) ?? null) };
   });
-  const title = s.title || s.query;
+  const title = seriesTitle(s.title, currentLang()) || s.query;
   return (
     <Panel title={<span title={s.query}>{title}</span>} class="chart-panel">
       {times.length === 0 ? (

@@ -1,8 +1,8 @@
 // A forecast as the server gives it, laid out for a chart and said in words. Pure.
 import type { LabelSet } from "./api";
 import type { Mark, Series } from "./chart";
-import { duration, number, type Unit } from "./format";
-import { t } from "./language";
+import { number, type Unit } from "./format";
+import { lasting, t } from "./language";
 
 export interface ForecastSeries {
   labels: LabelSet;
@@ -59,12 +59,18 @@ export function drawing(f: ForecastSeries): ForecastDrawing {
   return { times: stamps.map((ms) => ms / 1000), series, marks };
 }
 
+/** To the minute, and to the second when little is left. */
+function inWholeUnits(ms: number): number {
+  const unit = ms < 600_000 ? 1000 : 60_000;
+  return Math.max(unit, Math.round(ms / unit) * unit);
+}
+
 /** "reaches 90 in 2 d 4 h (80 %: 1 d 20 h – 3 d)"; null when no limit was asked about. */
 export function reachText(f: ForecastSeries, unit: Unit): string | null {
   const origin = originOf(f);
   if (f.threshold === null || origin === null) return null;
   const limit = number(f.threshold, unit);
-  const until = (ms: number) => duration(Math.max(60_000, Math.round((ms - origin) / 60_000) * 60_000));
+  const until = (ms: number) => lasting(inWholeUnits(ms - origin));
   const end = f.forecast[f.forecast.length - 1]?.[0] ?? origin;
   const share = number(f.confidence, "ratio");
   const from = f.reaches_from_ms === null ? t("forecast_now") : until(f.reaches_from_ms);

@@ -19,7 +19,7 @@ export function ForecastChart(props: { of: ForecastSeries; unit: Unit; title: st
           {f.reaches_at_ms !== null && <span class="muted"> · {stamp(f.reaches_at_ms)}</span>}
         </p>
       )}
-      <Chart title={props.title} unit={props.unit} height={props.height ?? 230} times={drawn.times} series={drawn.series} marks={drawn.marks} still />
+      <Chart title={props.title} unit={props.unit} height={props.height ?? 230} times={drawn.times} series={drawn.series} marks={drawn.marks} still near />
       <p class="muted under">
         {testText(f)}
         {origin !== null && ` · ${t("forecast_from", { time: stamp(origin) })}`}

@@ -1,4 +1,5 @@
 // The language in use and the words in it. Changing it draws the pages anew.
+import { duration } from "./format";
 import { WORDS, type Lang, type Word } from "./words";
 
 /** The language of the browser, as far as we have it. */
@@ -31,6 +32,14 @@ export function fill(text: string, values: Record<string, string | number>): str
 export function said<T extends string | readonly string[]>(en: T, zh: T): T {
   const [first, second]: [T, T] = lang === "zh" ? [zh, en] : [en, zh];
   return first.length > 0 ? first : second;
+}
+
+const LENGTHS_ZH: Record<string, string> = { d: "天", h: "小时", min: "分", s: "秒" };
+
+/** A duration of milliseconds in the language in use: `3 d 4 h`, `3 天 4 小时`. */
+export function lasting(ms: number): string {
+  const text = duration(ms);
+  return lang === "zh" ? text.replace(/ (d|h|min|s)\b/g, (_, unit: string) => ` ${LENGTHS_ZH[unit]}`) : text;
 }
 
 /** An annotation in the language in use: `summary_zh` before `summary` in Chinese. */

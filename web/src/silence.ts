@@ -27,8 +27,6 @@ export interface SilenceWish {
 export interface Silence extends SilenceWish {
   id: string;
   status: { state: "active" | "pending" | "expired" };
-  /** Of a silence that comes back: whether now is one of its hours. */
-  inForce?: boolean;
 }
 
 export const OPERATORS = ["=", "!=", "=~", "!~"] as const;
@@ -96,6 +94,11 @@ export function endOf(end: Exclude<End, "custom">, nowMs: number): number {
   next.setDate(next.getDate() + 1);
   next.setHours(9, 0, 0, 0);
   return next.getTime();
+}
+
+/** Of a silence that comes back every week: it has begun, and now is none of its hours. */
+export function resting(s: Silence, nowMs: number): boolean {
+  return s.recurrence !== undefined && s.recurrence !== null && s.status.state === "pending" && Date.parse(s.startsAt) <= nowMs;
 }
 
 /** Active first, then those to come, then the past; soonest end first, the past by latest end. */

@@ -50,7 +50,7 @@ function wordOr(key: string, other: string): string {
 
 /** A reason in the language in use; one we have no word for stands as it is. */
 export function reasonWord(reason: string | null): string {
-  return reason === null ? "" : wordOr(`reason_${reason}`, reason);
+  return reason === null ? "" : wordOr(`reason_${reason.replaceAll(" ", "_")}`, reason);
 }
 
 export function levelWord(level: string | null): string {
@@ -79,15 +79,22 @@ export function sentence(step: Step): string {
       return t("step_retry", { receiver, channel, answer: answer || reason });
     case "failed":
       return t("step_failed", { receiver, channel, answer: answer || reason });
+    case "attempt":
+      return t("step_attempt", { receiver, what: [channel, answer, reason].filter((x) => x !== "").join(", ") });
     case "silenced":
     case "inhibited":
+      return join(t(`step_${step.event}`, { receiver }), (step.reason ?? "").replace(/^(silenced|inhibited) by /, ""));
+    case "deduplicated":
     case "digested":
+    case "held":
+    case "muted":
       return join(t(`step_${step.event}`, { receiver }), reason);
     case "acknowledged": {
       const comment = detailOf(step, "comment");
-      return join(t("step_acknowledged", { by: step.reason ?? "" }), comment);
+      return join(t("step_acknowledged", { by: detailOf(step, "by") || (step.reason ?? "") }), comment);
     }
     case "unacknowledged":
+      return join(t("step_unacknowledged"), step.reason === "taken_back" ? "" : reason);
     case "evidence":
       return t(`step_${step.event}`);
     default:

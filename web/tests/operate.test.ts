@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { countsByLevel, groupedAlerts, instancesOf, latestFirst, passing, worstFirst } from "../src/alert_list";
 import type { Alert, Step } from "../src/api";
+import { nearRange } from "../src/chart_range";
 import { drawing, guessUnit, reachText, testText, type ForecastSeries } from "../src/forecast";
-import { setLang } from "../src/language";
-import { templateOutline } from "../src/rule_text";
+import { lasting, setLang } from "../src/language";
+import { runbookSteps, seriesTitle, templateOutline } from "../src/rule_text";
 import { endOf, matchersOf, matchersText, ordered, readMatchers, usable, withOperator, type Matcher, type Silence } from "../src/silence";
 import { folded, groupText, levelHistory, sayings, sentence, stateReason } from "../src/steps";
 
@@ -86,6 +87,10 @@ test("the ledger in words", () => {
     [step("grouped", { receiver: "ops", reason: '{}/{severity="page"}:{alertname="X"}' }), 'joined group {alertname="X"} of ops', '加入 ops 的分组 {alertname="X"}'],
     [step("sent", { receiver: "ops", detail: { channel: "sms", answer: "OK" } }), "message sent to ops by sms (receipt OK)", "已通过 sms 通知 ops（回执 OK）"],
     [step("retry", { receiver: "ops", detail: { channel: "mail", answer: "451" } }), "message to ops by mail is tried again: 451", "通过 mail 通知 ops 将重试：451"],
+    [step("silenced", { receiver: "ops", reason: "silenced by 5f" }), "not told to ops: silenced (5f)", "未通知 ops：已静默（5f）"],
+    [step("held", { receiver: "ops", reason: "storm" }), "held back for ops (many groups began at once)", "暂缓通知 ops（大量告警同时发生）"],
+    [step("unacknowledged", { reason: "level_rose" }), "acknowledgement taken back (it got worse)", "确认已撤回（级别升高）"],
+    [step("acknowledged", { reason: "taken", detail: { by: "Li", comment: "" } }), "acknowledged by Li", "Li 已确认"],
     [step("acknowledged", { reason: "Li", detail: { comment: "mine" } }), "acknowledged by Li (mine)", "Li 已确认（mine）"],
     [step("unheard of", { receiver: "ops", reason: "why not" }), "unheard of → ops (why not)", "unheard of → ops（why not）"],
   ];
@@ -96,6 +101,9 @@ test("the ledger in words", () => {
     assert.equal(sentence(of), en);
   }
   assert.equal(groupText("{}:{}"), "{}:{}");
+  setLang("zh");
+  assert.deepEqual([lasting(90_000), lasting(90_000_000), lasting(42)], ["1 分 30 秒", "1 天 1 小时", "42 ms"]);
+  setLang("en");
 });
 
 test("equal steps in a row are one, sendings never, and long ledgers fold", () => {
@@ -149,6 +157,7 @@ test("a forecast begins where the measured ends, and says when it reaches its li
   assert.equal(marks.length, 2);
   assert.match(reachText(FULL, "percent") ?? "", /^reaches 80 % in 2 d \(80 %: 1 d 12 h – later\)$/);
   assert.match(reachText({ ...FULL, reaches_at_ms: null, reaches_from_ms: null }, "percent") ?? "", /^does not reach 80 % within 2 d$/);
+  assert.match(reachText({ ...FULL, reaches_at_ms: DAY + 83_400 }, "percent") ?? "", / in 1 min 23 s \(/);
   assert.equal(reachText({ ...FULL, threshold: null }, "percent"), null);
   assert.match(testText(FULL), /model drift.*0\.8.*81 %/);
   const units: [string, string][] = [
@@ -172,4 +181,19 @@ test("a template before it is filled in reads as words", () => {
     ["{{ unclosed", "{{ unclosed"],
   ];
   for (const [template, want] of cases) assert.equal(templateOutline(template), want);
+});
+
+test("runbooks are steps in both languages; titles of evidence are known", () => {
+  assert.deepEqual(runbookSteps("1. Look. 2. Act: 3.5 GB is enough. 3. Rest."), ["Look.", "Act: 3.5 GB is enough.", "Rest."]);
+  assert.deepEqual(runbookSteps("1. 查看。2. 处理。"), ["查看。", "处理。"]);
+  assert.deepEqual(runbookSteps("Call 2. the admin"), ["Call 2. the admin"]);
+  assert.equal(seriesTitle("active sessions", "zh"), "活动会话");
+  assert.equal(seriesTitle("active sessions", "en"), "active sessions");
+  assert.equal(seriesTitle("somebody's own", "zh"), "somebody's own");
+});
+
+test("a forecast far above zero is drawn in its own range", () => {
+  assert.deepEqual(nearRange(90, 100, "count"), [88.5, 101.5]);
+  assert.deepEqual(nearRange(90, 99, "percent"), [88.65, 100]);
+  for (const [min, max] of [[1, 100], [0, 3], [5, 5], [-1, 1]] as const) assert.ok(nearRange(min, max, "count")[0] <= 0, `${min} to ${max}`);
 });

@@ -1,11 +1,13 @@
-//! The demo: a private PostgreSQL and a private MariaDB under load, one `tidewatch up` on them, two real faults, their alerts.
+//! The demo: a private PostgreSQL and a private MariaDB under load, one `tidewatch up` on them, two real faults, their alerts,
+//! and a limit that is announced before it is reached.
 //!
-//! `demo --once` runs unattended and exits 0 only if both alerts came with the right statement as evidence. Without it the
+//! `demo --once` runs unattended and exits 0 only if both alerts came with the right statement as evidence and the limit was foreseen. Without it the
 //! demo stays up until Ctrl-C. Either way nothing is left behind: every server runs in a private folder and stops with us.
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
+use mysql_async::prelude::Queryable;
 use serde_json::Value;
 use tests::{
     MariaDb, Postgres,
@@ -29,6 +31,11 @@ const BASELINE_INTERVALS: f64 = 4.0;
 
 const LOCK_RULE: &str = "LockPileup";
 const REGRESSION_RULE: &str = "StatementRegression";
+const FORECAST_RULE: &str = "RedoArchiveForecast";
+/// Redo that the archive of the story still has room for when the demo starts, bytes: ten minutes or so of it.
+const ARCHIVE_ROOM_BYTES: u64 = 45_000_000;
+/// Redo written, smoothed: what the forecast is about.
+const REDO_QUERY: &str = "avg_over_time(mysql_global_status_innodb_os_log_written[1m])";
 const LOST_INDEX: &str = "statement_regression_lost_index";
 
 /// How the demo was called.
@@ -155,6 +162,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mariadb_url = format!("mysql://root@127.0.0.1:{}/", mariadb.port());
     let environment = [("TIDEWATCH_PG", postgres_url.as_str()), ("TIDEWATCH_MYSQL", mariadb_url.as_str())];
     let config = folder.path().join("tidewatch.yaml");
+    let archive_bytes = redo_bytes(&mariadb).await? + ARCHIVE_ROOM_BYTES;
+    std::fs::write(folder.path().join("forecast.yaml"), forecast_rule(archive_bytes))?;
     std::fs::write(&config, webhook_config(receiver.url()))?;
     let config = config.display().to_string();
     let words = [
@@ -179,6 +188,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let instance = first_data(&teller, &api).await?;
         lock_pile_up(&teller, &api, &receiver, &postgres, &instance).await?;
         lost_index(&teller, &api, &receiver, &postgres, &instance).await?;
+        limit_foreseen(&teller, &api, &receiver).await?;
         anyhow::Ok(instance)
     };
     let instance = match story.await {
@@ -201,6 +211,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 &instance,
                 "--alert",
                 REGRESSION_RULE,
+                "--forecast-alert",
+                FORECAST_RULE,
+                "--forecast",
+                REDO_QUERY,
                 "--out",
             ])
             .arg(out)
@@ -209,7 +223,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         anyhow::ensure!(status.success(), "the browser's walk failed");
     }
     teller.step(&format!(
-        "done: both faults were found, with the right statement. {} purchases on PostgreSQL, {} on MariaDB",
+        "done: both faults were found, with the right statement, and the limit was foreseen. {} purchases on PostgreSQL, {} on MariaDB",
         on_postgres.bought(),
         on_mariadb.bought()
     ));
@@ -226,8 +240,43 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// The one thing `up` can't guess: whom to tell.
 fn webhook_config(url: &str) -> String {
     format!(
-        "alerting:\n  receivers:\n    - name: demo\n      webhooks:\n        - url: {url}\n  route:\n    receiver: demo\n    group_by: [alertname, instance]\n    group_interval: 5s\n"
+        "alerting:\n  rules: [forecast.yaml]\n  receivers:\n    - name: demo\n      webhooks:\n        - url: {url}\n  route:\n    receiver: demo\n    group_by: [alertname, instance]\n    group_interval: 5s\n"
     )
+}
+
+/// A limit of the user's own that is only reached later: MariaDB's redo is copied to an archive of `bytes`.
+fn forecast_rule(bytes: u64) -> String {
+    let megabytes = bytes / 1_000_000;
+    format!(
+        r#"groups:
+  - name: redo archive
+    interval: 10s
+    rules:
+      - alert: {FORECAST_RULE}
+        forecast:
+          expr: {REDO_QUERY}
+          horizon: 20m
+          step: 5s
+          crosses: {{above: {bytes}}}
+        levels:
+          notice: {{within: 20m}}
+          warning: {{within: 15m}}
+          critical: {{within: 3m}}
+        annotations:
+          summary: "The redo archive of {{{{ $labels.instance }}}} ({megabytes} MB) {{{{ if $forecast.reaches }}}}is full in {{{{ $forecast.reaches }}}} ({{{{ $forecast.confidence }}}}: {{{{ $forecast.range }}}}){{{{ else }}}}is not full within {{{{ $forecast.horizon }}}}{{{{ end }}}}"
+          summary_zh: "{{{{ $labels.instance }}}} 的 redo 归档（{megabytes} MB）{{{{ if $forecast.reaches }}}}预计 {{{{ $forecast.reaches_zh }}}}后写满（{{{{ $forecast.confidence }}}} 区间：{{{{ $forecast.range_zh }}}}）{{{{ else }}}}预计 {{{{ $forecast.horizon_zh }}}}内不会写满{{{{ end }}}}"
+          runbook: "1. See which statements write: the instance's page, ordered by rows. 2. Copy the archive away, or enlarge it, in the time that is left."
+          runbook_zh: "1. 在实例页面按行数查看哪些语句在写入。2. 在剩余时间内转移归档，或扩容。"
+"#
+    )
+}
+
+/// Redo that MariaDB has written since it started, bytes.
+async fn redo_bytes(server: &MariaDb) -> anyhow::Result<u64> {
+    let mut session = server.connect("root").await?;
+    let row: Option<(String, String)> = session.query_first("SHOW GLOBAL STATUS LIKE 'Innodb_os_log_written'").await?;
+    session.disconnect().await?;
+    Ok(row.context("no Innodb_os_log_written")?.1.parse()?)
 }
 
 /// The usual port if nobody has it, so that the address is the documented one.
@@ -339,6 +388,29 @@ async fn lost_index(
     teller.line(&format!("statement: {}", cut(&text(&statement["text"]))));
     teller.line(&format!("mean: {} ms, before: {} ms", statement["mean_ms"], statement["before"]["mean_ms"]));
     teller.line(&format!("plan: {}", text(&statement["plan"]["summary"])));
+    Ok(())
+}
+
+/// Waits until the limit that is not reached yet is announced, with a forecast as evidence.
+async fn limit_foreseen(teller: &Teller, api: &Api, receiver: &Receiver) -> anyhow::Result<()> {
+    teller.step("no fault yet: MariaDB's redo is copied to an archive, which is full in some minutes");
+    let body = teller.until("the alert", async || receiver.find(FORECAST_RULE, "firing").await).await?;
+    let alert = &body["alerts"][0];
+    teller.line(&text(&alert["annotations"]["summary"]));
+    let instance = text(&alert["labels"]["instance"]);
+    let forecast = teller
+        .until("its forecast", async || {
+            let evidence = evidence(api, FORECAST_RULE, &instance).await?;
+            let series = evidence["forecast"]["series"].as_array()?.first()?.clone();
+            series["reaches_at_ms"].is_number().then_some(series)
+        })
+        .await?;
+    teller.line(&format!(
+        "model {}, back-tested error {} (MASE; seasonal-naive {})",
+        text(&forecast["model"]),
+        forecast["mase"],
+        forecast["mase_baseline"]
+    ));
     Ok(())
 }
 

@@ -8,9 +8,9 @@ import { Timeline, WhyPanel } from "../alert_story";
 import type { Mark } from "../chart";
 import { Diagnosis, EvidenceView } from "../evidence_view";
 import { guessUnit } from "../forecast";
-import { duration, number, shortStamp, stamp } from "../format";
+import { number, shortStamp, stamp } from "../format";
 import { gradeOfName } from "../grade";
-import { annotation, t } from "../language";
+import { annotation, lasting, t } from "../language";
 import { Await, Empty, gradeOf, LevelBadge, Link, Panel } from "../parts";
 import { momentOf, useData, useShared } from "../shell_state";
 import { matchersOf, matchersText } from "../silence";
@@ -69,7 +69,7 @@ function Head(props: { alert: Alert; changed: () => void }) {
   const since = a.fired_at_ms ?? a.active_at_ms;
   const why = stateReason(a.timeline ?? []);
   const levels = levelHistory(a.timeline ?? []);
-  const lasted = since === null ? null : duration(Math.max(0, Math.round(((a.resolved_at_ms ?? nowMs) - since) / 1000) * 1000));
+  const lasted = since === null ? null : lasting(Math.max(0, Math.round(((a.resolved_at_ms ?? nowMs) - since) / 1000) * 1000));
   const facts: [string, string | null][] = [
     [t("state"), why === null ? stateWord(a.state) : `${stateWord(a.state)} — ${why}`],
     [t("value"), a.value === null ? null : number(a.value)],
@@ -78,7 +78,7 @@ function Head(props: { alert: Alert; changed: () => void }) {
     [t("lasted"), lasted],
     [t("rule"), a.group],
   ];
-  const lives = a.acknowledged !== undefined && a.resolved_at_ms === null;
+  const lives = a.acknowledged !== undefined && a.state === "firing";
   return (
     <div class={`page-head alert-head ${a.state === "resolved" ? "" : grade}`}>
       <p class="crumbs">

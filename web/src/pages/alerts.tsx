@@ -2,8 +2,8 @@
 import { alerts, type Alert } from "../api";
 import { countsByLevel, GRADES, groupedAlerts, instancesOf, latestFirst, passing, worstFirst, type Grouping } from "../alert_list";
 import { AlertMarks } from "../alert_marks";
-import { duration, number, stamp } from "../format";
-import { annotation, t } from "../language";
+import { number, stamp } from "../format";
+import { annotation, lasting, t } from "../language";
 import { Await, Choices, Empty, gradeOf, LevelBadge, Link, Panel, Table, type Grade } from "../parts";
 import { momentOf, useData, useShared } from "../shell_state";
 import { matchersOf, matchersText } from "../silence";
@@ -154,7 +154,7 @@ function Rows(props: { of: Alert[] }) {
             return (
               <>
                 {stamp(since)}
-                <span class="muted under">{duration(Math.max(0, Math.round((end - since) / 1000) * 1000))}</span>
+                <span class="muted under">{lasting(Math.max(0, Math.round((end - since) / 1000) * 1000))}</span>
               </>
             );
           },

@@ -1,10 +1,10 @@
 // Rules as they run: health, whether they see, when they were evaluated last and will be next, and what to do when they fire.
 import { rules, type RuleGroup, type RuleShown } from "../api";
-import { duration, parseTime, shortStamp } from "../format";
+import { parseTime, shortStamp } from "../format";
 import { gradeOfName } from "../grade";
-import { annotation, t } from "../language";
+import { annotation, lasting, t } from "../language";
 import { Await, Empty, LevelBadge, Link, Panel } from "../parts";
-import { templateOutline } from "../rule_text";
+import { runbookSteps, templateOutline } from "../rule_text";
 import { momentOf, useData, useShared } from "../shell_state";
 
 const GROUPS_MAX = 100;
@@ -81,8 +81,8 @@ function Group(props: { of: RuleGroup; open: boolean }) {
       }
       aside={
         <span class="muted">
-          {t("rule_every", { time: duration(g.interval * 1000) })}
-          {ran && ` · ${t("rule_last", { time: shortStamp(last, nowMs), took: duration(g.evaluationTime * 1000) })} · ${t("rule_next", { time: shortStamp(last + g.interval * 1000, nowMs) })}`}
+          {t("rule_every", { time: lasting(g.interval * 1000) })}
+          {ran && ` · ${t("rule_last", { time: shortStamp(last, nowMs), took: lasting(g.evaluationTime * 1000) })} · ${t("rule_next", { time: shortStamp(last + g.interval * 1000, nowMs) })}`}
         </span>
       }
     >
@@ -121,7 +121,7 @@ function Rule(props: { of: RuleShown; open: boolean }) {
           <span class="tag warning">{t("mark_blind")}</span> {r.blind.cause} {r.blind.selector !== null && <code>{r.blind.selector}</code>}
         </p>
       )}
-      {(r.duration ?? 0) > 0 && <p class="muted">{t("rule_for", { time: duration((r.duration ?? 0) * 1000) })}</p>}
+      {(r.duration ?? 0) > 0 && <p class="muted">{t("rule_for", { time: lasting((r.duration ?? 0) * 1000) })}</p>}
       {annotation(texts, "description") !== "" && <p>{templateOutline(annotation(texts, "description"))}</p>}
       {runbook !== "" && (
         <>
@@ -149,12 +149,12 @@ function Health(props: { of: RuleShown }) {
 
 /** A runbook's text; "1. … 2. …" in one line becomes a list. */
 export function Runbook(props: { text: string }) {
-  const steps = props.text.split(/(?:^|\s)\d+\.\s+/).filter((s) => s.trim() !== "");
-  if (steps.length < 2 || !/^\s*1\.\s/.test(props.text)) return <p class="runbook">{props.text}</p>;
+  const steps = runbookSteps(props.text);
+  if (steps.length < 2) return <p class="runbook">{props.text}</p>;
   return (
     <ol class="runbook">
       {steps.map((s) => (
-        <li>{s.trim()}</li>
+        <li>{s}</li>
       ))}
     </ol>
   );

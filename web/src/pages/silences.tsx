@@ -1,10 +1,10 @@
 // Silences: in force, to come, and past; the form for a new one, filled from an alert when one is named.
 import { useChange } from "../acknowledge";
-import { duration, stamp } from "../format";
-import { t } from "../language";
+import { stamp } from "../format";
+import { lasting, t } from "../language";
 import { Await, Choices, Empty, Panel, Table, Trouble } from "../parts";
 import { momentOf, useData, useShared } from "../shell_state";
-import { expireSilence, matchersText, operatorOf, ordered, readMatchers, silences, type Silence } from "../silence";
+import { expireSilence, matchersText, operatorOf, ordered, readMatchers, resting, silences, type Silence } from "../silence";
 import { SilenceForm } from "../silence_form";
 import type { Word } from "../words";
 
@@ -116,9 +116,9 @@ function List(props: { of: Silence[]; changed: () => void }) {
               <>
                 {stamp(Date.parse(s.endsAt))}
                 <span class="under muted">
-                  {s.status.state === "pending"
+                  {s.status.state === "pending" && !resting(s, now)
                     ? t("begins_in", { time: rough(Date.parse(s.startsAt) - now) })
-                    : s.status.state === "active"
+                    : s.status.state !== "expired"
                       ? t("ends_in", { time: rough(Date.parse(s.endsAt) - now) })
                       : t("since_ago", { time: rough(now - Date.parse(s.endsAt)) })}
                 </span>
@@ -147,11 +147,11 @@ function List(props: { of: Silence[]; changed: () => void }) {
 
 function State(props: { of: Silence }) {
   const s = props.of;
-  const rests = s.status.state === "active" && s.inForce === false;
+  const rests = resting(s, Date.now());
   return <span class={`tag ${s.status.state === "active" && !rests ? "good" : ""}`}>{rests ? t("silence_rests") : t(`silence_${s.status.state}` as Word)}</span>;
 }
 
 /** A duration to the second, never negative. */
 function rough(ms: number): string {
-  return duration(Math.max(0, Math.round(ms / 1000) * 1000));
+  return lasting(Math.max(0, Math.round(ms / 1000) * 1000));
 }
