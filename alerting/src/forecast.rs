@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use diagnosis::forecast::{AHEAD_OF_PAST_MAX, Forecast, Question, Refused, SeriesReport, Threshold, forecast};
+use diagnosis::forecast::{
+    AHEAD_OF_PAST_MAX, Direction, Forecast, Question, Refused, SeriesReport, Threshold, forecast,
+};
 use proto::Labels;
 use query::promql::AnswerValue;
 use query::{Querier, QueryError};
@@ -117,20 +119,23 @@ impl Ask {
 
     /// The fine look's step, if there is one.
     fn fine_step_ms(&self, step_ms: i64) -> Option<i64> {
+        if self.step_ms.is_some() {
+            return None;
+        }
         let fine_ms = span::step_ms(step_ms * FINE_STEPS / FINE_PART, 0, self.finest_ms.max(step_ms / FINE_PART));
-        (self.step_ms.is_none() && fine_ms * FINE_PART_MIN <= step_ms).then_some(fine_ms)
+        (fine_ms * FINE_PART_MIN <= step_ms).then_some(fine_ms)
     }
 }
 
 /// Foresees every series of the query's answer as of `at_ms`.
 pub async fn ask(querier: &Querier, tenant: &str, ask: &Ask, at_ms: i64) -> Result<Asked, AskError> {
     let (history_ms, step_ms) = ask.spans().map_err(AskError::Spans)?;
-    let (mut coarse, unmatched) = samples(querier, tenant, &ask.query, at_ms - history_ms, at_ms, step_ms).await?;
+    let (mut coarse, unmatched) = samples(querier, tenant, &ask.query, history_ms, at_ms, step_ms).await?;
     // a series that has no value now is gone, as it is for every other rule
     coarse.retain(|_, samples| samples.last().is_some_and(|(ts_ms, _)| *ts_ms == at_ms));
     let fine_ms = ask.fine_step_ms(step_ms);
     let fine = match fine_ms {
-        Some(fine_ms) => samples(querier, tenant, &ask.query, at_ms - fine_ms * FINE_STEPS, at_ms, fine_ms).await?.0,
+        Some(fine_ms) => samples(querier, tenant, &ask.query, fine_ms * FINE_STEPS, at_ms, fine_ms).await?.0,
         None => Samples::new(),
     };
     if coarse.len() > ask.series_max {
@@ -162,12 +167,12 @@ async fn samples(
     querier: &Querier,
     tenant: &str,
     query: &str,
-    from_ms: i64,
+    history_ms: i64,
     to_ms: i64,
     step_ms: i64,
 ) -> Result<(Samples, Vec<usize>), AskError> {
     // the last step is now: what came last counts most
-    let from_ms = to_ms - (to_ms - from_ms) / step_ms * step_ms;
+    let from_ms = to_ms.saturating_sub(history_ms / step_ms * step_ms);
     let answer = querier.range(tenant, query, from_ms, to_ms, step_ms).await?;
     match answer.value {
         AnswerValue::Matrix(series) => {
@@ -206,11 +211,26 @@ fn look(
     let report =
         |step_ms: i64, found: &Forecast| SeriesReport::of(json!(labels), found, ask.confidence, ask.threshold, step_ms);
     let result = match (&recent, &coarse) {
+        (Some((_, near)), Ok(far)) if is_beyond(near, far, ask.threshold) => Ok(report(step_ms, far)),
         (Some((fine_ms, found)), _) => Ok(report(*fine_ms, found)),
         (None, Ok(found)) => Ok(report(step_ms, found)),
         (None, Err(refused)) => Err(refused.clone()),
     };
     Foreseen { labels, value, result }
+}
+
+/// Whether the limit is reached only after what the fine look sees, by a coarse look that what the fine one sees doesn't contradict.
+fn is_beyond(fine: &Forecast, coarse: &Forecast, threshold: Option<Threshold>) -> bool {
+    let reached = |found: &Forecast| found.crossing.and_then(|c| c.at_ms);
+    let (Some(threshold), Some(end)) = (threshold, fine.future.last()) else { return false };
+    if reached(fine).is_some() || reached(coarse).is_none_or(|at_ms| at_ms <= end.ts_ms) {
+        return false;
+    }
+    let then = coarse.future.iter().rev().find(|p| p.ts_ms <= end.ts_ms);
+    then.is_some_and(|then| match threshold.direction {
+        Direction::Above => end.mid >= then.low,
+        Direction::Below => end.mid <= then.high,
+    })
 }
 
 /// Whether the latest steps are far from what the steps before them let expect.
@@ -224,3 +244,6 @@ fn was_surprised(samples: &[(i64, f64)], step_ms: i64, at_ms: i64) -> bool {
     let away = value - expected.mid;
     away > SURPRISE * (expected.high - expected.mid) || -away > SURPRISE * (expected.mid - expected.low)
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,14 +134,14 @@ pub(crate) const ANNOTATIONS: [(&str, &str); 4] = [
     (
         "summary",
         "{{ with $labels.instance }}{{ . }}: {{ end }}{{ $forecast.series }} {{ if $forecast.reaches }}reaches \
-         {{ humanize $forecast.threshold }} in {{ $forecast.reaches }} ({{ $forecast.confidence }}: {{ $forecast.range }})\
+         {{ humanize $forecast.threshold }} {{ $forecast.when }}, back-tested error {{ $forecast.error }}\
          {{ else }}does not reach {{ humanize $forecast.threshold }} within {{ $forecast.horizon }}{{ end }}",
     ),
     (
         "summary_zh",
-        "{{ with $labels.instance }}{{ . }}：{{ end }}{{ $forecast.series }} {{ if $forecast.reaches }}预计 \
-         {{ $forecast.reaches_zh }}后达到 {{ humanize $forecast.threshold }}（{{ $forecast.confidence }} 区间：\
-         {{ $forecast.range_zh }}）{{ else }}预计 {{ $forecast.horizon_zh }}内不会达到 {{ humanize $forecast.threshold }}{{ end }}",
+        "{{ with $labels.instance }}{{ . }}：{{ end }}{{ $forecast.series }} {{ if $forecast.reaches }}{{ $forecast.when_zh }}达到 \
+         {{ humanize $forecast.threshold }}，回测误差 {{ $forecast.error }}\
+         {{ else }}预计 {{ $forecast.horizon_zh }}内不会达到 {{ humanize $forecast.threshold }}{{ end }}",
     ),
     (
         "description",

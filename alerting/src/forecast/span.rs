@@ -1,6 +1,6 @@
 //! How far back and at which distance a forecast looks where nobody says.
 
-use diagnosis::forecast::{HORIZON_STEPS_MAX, POINTS_MAX};
+use diagnosis::forecast::{HORIZON_STEPS_MAX, POINTS_MAX, POINTS_MIN};
 
 const SECOND_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60 * SECOND_MS;
@@ -60,6 +60,9 @@ pub fn check(history_ms: i64, horizon_ms: i64, step_ms: i64) -> Result<(), Strin
     if history_ms / step_ms > POINTS_MAX as i64 {
         return Err(format!("the past looked at has {} steps; at most {POINTS_MAX} are allowed", history_ms / step_ms));
     }
+    if history_ms / step_ms < POINTS_MIN as i64 {
+        return Err(format!("the past looked at has {} steps; at least {POINTS_MIN} are needed", history_ms / step_ms));
+    }
     if horizon_ms / step_ms > HORIZON_STEPS_MAX as i64 {
         return Err(format!("the horizon has {} steps; at most {HORIZON_STEPS_MAX} are allowed", horizon_ms / step_ms));
     }
@@ -85,5 +88,6 @@ mod tests {
         }
         assert_eq!(step_ms(HOUR_MS, MINUTE_MS, 15 * SECOND_MS), 15 * SECOND_MS);
         assert!(check(DAY_MS, HOUR_MS, SECOND_MS).is_err());
+        assert!(check(HOUR_MS, HOUR_MS, 6 * MINUTE_MS).is_err());
     }
 }

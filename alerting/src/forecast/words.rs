@@ -25,12 +25,23 @@ pub fn words(report: &SeriesReport, value: f64, expr: &str, horizon_ms: i64, now
     let reaches = |language: fn(i64) -> String| at.map(language).unwrap_or_default();
     let range = |language: fn(i64) -> String, beyond: fn(String) -> String| match (at, from) {
         (Some(_), Some(from)) => {
-            let to = to.map_or_else(|| beyond(language(seen_ms)), language);
-            format!("{} – {to}", language(from))
+            let (from, to) = (language(from), to.map_or_else(|| beyond(language(seen_ms)), language));
+            if from == to { to } else { format!("{from} – {to}") }
         }
         _ => String::new(),
     };
     let percent = |share: f64| format!("{:.0} %", share * 100.0);
+    let held = percent(report.confidence);
+    let (en, zh) = (range(english, |d| format!("more than {d}")), range(chinese, |d| format!("超过 {d}")));
+    // what is there already has no interval
+    let (when, when_zh) = match at.map(|ms| ms < 1000) {
+        None => (String::new(), String::new()),
+        Some(true) => ("now".into(), "现在已".into()),
+        Some(false) => (
+            format!("in {} ({held}: {en})", reaches(english)),
+            format!("预计 {}后（{held} 区间：{zh}）", reaches(chinese)),
+        ),
+    };
     let error = |mase: Option<f64>| mase.map_or_else(|| "?".into(), |m| format!("{m:.2}"));
     let crosses = match report.crosses {
         Some(Direction::Above) => "above",
@@ -41,14 +52,16 @@ pub fn words(report: &SeriesReport, value: f64, expr: &str, horizon_ms: i64, now
     vec![
         ("reaches", text(reaches(english))),
         ("reaches_zh", text(reaches(chinese))),
-        ("range", text(range(english, |d| format!("more than {d}")))),
-        ("range_zh", text(range(chinese, |d| format!("超过 {d}")))),
-        ("horizon", text(english(horizon_ms))),
-        ("horizon_zh", text(chinese(horizon_ms))),
+        ("range", text(en)),
+        ("range_zh", text(zh)),
+        ("when", text(when)),
+        ("when_zh", text(when_zh)),
+        ("horizon", text(english(seen_ms))),
+        ("horizon_zh", text(chinese(seen_ms))),
         ("value", Word::Number(value)),
         ("threshold", Word::Number(report.threshold.unwrap_or(f64::NAN))),
         ("crosses", text(crosses.into())),
-        ("confidence", text(percent(report.confidence))),
+        ("confidence", text(held)),
         ("coverage", text(percent(report.coverage))),
         ("error", text(error(report.mase))),
         ("baseline_error", text(error(report.mase_baseline))),
@@ -113,12 +126,25 @@ mod tests {
             ..SeriesReport::default()
         };
         let find = |words: &Words, name: &str| words.iter().find(|(n, _)| *n == name).map(|(_, w)| w.clone());
+        let text = |text: &str| Some(Word::Text(text.into()));
         let none = words(&report, 1.0, "x", 345_600_000, 0);
-        assert_eq!(find(&none, "reaches"), Some(Word::Text(String::new())));
+        assert_eq!((find(&none, "reaches"), find(&none, "when")), (text(""), text("")));
+        // no more is claimed than was foreseen
+        let brief = SeriesReport { forecast: vec![(10_800_000, 0.0, 0.0, 0.0)], ..report.clone() };
+        assert_eq!(find(&words(&brief, 1.0, "x", 345_600_000, 0), "horizon"), text("3 h"));
         let report = SeriesReport { reaches_at_ms: Some(187_200_000), reaches_from_ms: Some(158_400_000), ..report };
         let some = words(&report, 1.0, "x", 345_600_000, 0);
         assert_eq!(find(&some, "range"), Some(Word::Text("1 d 20 h – more than 4 d".into())));
         assert_eq!(find(&some, "range_zh"), Some(Word::Text("1 天 20 小时 – 超过 4 天".into())));
         assert_eq!(find(&some, "error"), Some(Word::Text("0.42".into())));
+        assert_eq!(find(&some, "when"), text("in 2 d 4 h (80 %: 1 d 20 h – more than 4 d)"));
+        assert_eq!(find(&some, "when_zh"), text("预计 2 天 4 小时后（80 % 区间：1 天 20 小时 – 超过 4 天）"));
+        let sure =
+            SeriesReport { reaches_from_ms: Some(187_200_000), reaches_to_ms: Some(187_201_000), ..report.clone() };
+        assert_eq!(find(&words(&sure, 1.0, "x", 345_600_000, 0), "range"), text("2 d 4 h"));
+        // past the limit already
+        let there = SeriesReport { reaches_at_ms: Some(0), reaches_from_ms: Some(0), reaches_to_ms: Some(0), ..report };
+        let there = words(&there, 95.0, "x", 345_600_000, 60_000);
+        assert_eq!((find(&there, "when"), find(&there, "when_zh")), (text("now"), text("现在已")));
     }
 }
