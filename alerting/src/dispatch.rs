@@ -168,15 +168,46 @@ impl Dispatcher {
 
     /// Takes the present state of one alert: it joins, changes in, or ends in, every group it is routed to.
     pub fn update(&mut self, root: &Route, labels: &Labels, note: &AlertNote, now_ms: i64) -> Vec<Step> {
-        self.join(root, labels, note, true, now_ms)
+        self.place(root, labels, note, (true, false), now_ms)
     }
 
     /// An alert of an earlier life joins its groups again; that it was told of already is not worth a row in the ledger.
     pub fn rejoin(&mut self, root: &Route, labels: &Labels, note: &AlertNote, now_ms: i64) {
-        self.join(root, labels, note, false, now_ms);
+        self.place(root, labels, note, (false, false), now_ms);
     }
 
-    fn join(&mut self, root: &Route, labels: &Labels, note: &AlertNote, news: bool, now_ms: i64) -> Vec<Step> {
+    /// Other routes are in force: what fires joins the groups it has now, and groups that are still there go on where they
+    /// were. Ends that may not be told yet come along.
+    pub fn reroute(&mut self, root: Option<&Route>, firing: &[AlertNote], now_ms: i64) {
+        let before = std::mem::take(self);
+        self.gates = before.gates;
+        let ended = before.groups.values().flat_map(|g| g.alerts.values()).filter(|a| !a.is_firing()).cloned();
+        let mut ended: Vec<AlertNote> = ended.collect();
+        let fires: BTreeSet<&str> = firing.iter().map(|f| f.fingerprint.as_str()).collect();
+        ended.retain(|e| !fires.contains(e.fingerprint.as_str()));
+        for note in firing.iter().chain(&ended) {
+            let labels = Labels::from_pairs(&note.labels);
+            match root {
+                Some(root) => drop(self.place(root, &labels, note, (false, true), now_ms)),
+                None => self.see(&labels, note),
+            }
+        }
+        for (name, group) in before.groups {
+            if let Some(now) = self.groups.get_mut(&name) {
+                now.go_on(group, now_ms);
+            }
+        }
+    }
+
+    /// `news`: the ledger hears if it is not told; `ends_too`: an end makes the group it is told in.
+    fn place(
+        &mut self,
+        root: &Route,
+        labels: &Labels,
+        note: &AlertNote,
+        (news, ends_too): (bool, bool),
+        now_ms: i64,
+    ) -> Vec<Step> {
         self.see(labels, note);
         let mut routes = Vec::new();
         matching(root, labels, &mut routes);
@@ -191,7 +222,7 @@ impl Dispatcher {
             let group_labels = if full { BTreeMap::new() } else { group_labels };
             let key = format!("{}:{}", route.key, Labels::from_pairs(&group_labels).to_string().replace(", ", ","));
             let name = format!("{key}\u{0}{}", route.receiver);
-            if !note.is_firing() && !self.groups.contains_key(&name) {
+            if !note.is_firing() && !ends_too && !self.groups.contains_key(&name) {
                 continue; // the end of something nobody waits for
             }
             let group = self.groups.entry(name).or_insert_with(|| Group::new(route, &key, group_labels));

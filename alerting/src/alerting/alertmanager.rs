@@ -56,7 +56,7 @@ impl Alerting {
         let settings = self.settings();
         for alert in changed {
             let note = self.note(&settings, &alert, RULE_GROUP);
-            self.route(&settings, &note, now_ms);
+            self.route(&note, now_ms);
         }
         self.0.due.notify_one();
         errors.dedup();

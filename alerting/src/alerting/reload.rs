@@ -9,6 +9,7 @@ use crate::active::Active;
 use crate::config::Settings;
 use crate::group::{Group, mark_stale, rule_gone};
 use crate::ledger::rule_group;
+use crate::outside;
 use crate::rule::RuleGroup;
 
 impl Alerting {
@@ -37,6 +38,11 @@ impl Alerting {
             fresh_groups.push(group);
         }
         self.0.numbers.keep(fresh_groups.iter());
+        let mut firing: Vec<(String, Active)> = Vec::new();
+        for group in &fresh_groups {
+            let name = rule_group(&group.group.name, &group.group.file);
+            firing.extend(group.rules.iter().flat_map(|r| r.active.values()).map(|a| (name.clone(), a.clone())));
+        }
         groups.extend(fresh_groups.into_iter().map(|g| Arc::new(tokio::sync::Mutex::new(g))));
         for group in old.into_values() {
             mark_stale(&self.0.store, &self.0.tenant, group.written(), (now_ms, now_ms));
@@ -44,12 +50,25 @@ impl Alerting {
             gone.extend(group.rules.into_iter().flat_map(|r| r.active.into_values()).map(|a| (name.clone(), a)));
         }
         self.0.evidence.judge_by(trees);
-        *self.0.settings.lock() = Arc::new(settings);
+        firing.extend(gone.iter().cloned());
+        self.reroute(settings, firing, now_ms);
         drop(groups);
         for (group, alert) in gone {
             self.happened(&[(rule_gone(alert, now_ms), None)], &group, now_ms);
         }
         self.0.due.notify_one();
         Ok(())
+    }
+
+    /// Puts settings in force, for alerts that fire already too: they go where the new routes lead.
+    fn reroute(&self, settings: Settings, mut firing: Vec<(String, Active)>, now_ms: i64) {
+        let outside =
+            self.0.outside.lock().iter().map(|o| (outside::RULE_GROUP.into(), o.active.clone())).collect::<Vec<_>>();
+        firing.extend(outside);
+        firing.retain(|(_, alert)| alert.is_firing());
+        let notes: Vec<_> = firing.iter().map(|(group, alert)| self.note(&settings, alert, group)).collect();
+        let mut pipeline = self.0.pipeline.lock();
+        pipeline.dispatcher.reroute(settings.route.as_ref(), &notes, now_ms);
+        *self.0.settings.lock() = Arc::new(settings);
     }
 }

@@ -4,7 +4,6 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::json;
 
 use super::{Alerting, Pipeline};
-use crate::config::Settings;
 use crate::deliver::{self, Receipt, Telling};
 use crate::dispatch::{Step, Wishes};
 use crate::ledger::{Entry, Page, subject_of_note};
@@ -12,9 +11,10 @@ use crate::message::AlertNote;
 use crate::outbox::{Parcel, Settled};
 
 impl Alerting {
-    pub(super) fn route(&self, settings: &Settings, note: &AlertNote, now_ms: i64) -> Vec<Step> {
+    pub(super) fn route(&self, note: &AlertNote, now_ms: i64) -> Vec<Step> {
         let labels = proto::Labels::from_pairs(&note.labels);
         let mut pipeline = self.0.pipeline.lock();
+        let settings = self.settings(); // those the groups are of
         match &settings.route {
             Some(root) => pipeline.dispatcher.update(root, &labels, note, now_ms),
             None => {

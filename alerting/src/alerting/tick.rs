@@ -91,7 +91,7 @@ impl Alerting {
                 | Change::Steady => continue,
             }
             self.outgrow(&note, &mut page, now_ms);
-            for step in self.route(&settings, &note, now_ms) {
+            for step in self.route(&note, now_ms) {
                 page.add_step(&step, now_ms);
             }
         }

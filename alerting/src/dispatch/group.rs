@@ -88,6 +88,21 @@ impl Group {
         }
     }
 
+    /// The same group under the same route, whose settings may have changed: it goes on where it was.
+    pub(super) fn go_on(&mut self, before: Group, now_ms: i64) {
+        let joined = self.alerts.keys().any(|fingerprint| !before.alerts.contains_key(fingerprint));
+        let changed_at_ms = before.changed_at_ms.or(joined.then_some(now_ms));
+        *self = Group {
+            alerts: std::mem::take(&mut self.alerts),
+            wait_ms: self.wait_ms,
+            interval_ms: self.interval_ms,
+            repeat_ms: self.repeat_ms,
+            times: std::mem::take(&mut self.times),
+            changed_at_ms,
+            ..before
+        };
+    }
+
     /// Takes an alert's present state; whether it differs from the one before. `news`: the ledger hears if it is not told.
     pub(super) fn take(&mut self, note: &AlertNote, news: bool, now_ms: i64) -> bool {
         let before = self.alerts.insert(note.fingerprint.clone(), note.clone());

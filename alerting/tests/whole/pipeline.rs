@@ -121,3 +121,35 @@ async fn acknowledged_alerts_are_not_repeated_and_restarts_remember_everything()
     }
     assert_eq!(ledger.iter().filter(|l| l.starts_with("firing")).count(), 2, "posted again is not fired again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_routes_hold_for_what_fires_already_and_no_end_is_lost() {
+    let stage = Stage::new().await;
+    let alerting = stage.start(CONFIG).await;
+    alerting.take_posted(vec![posted("Down", "a", "warning"), posted("Down", "b", "warning")]).unwrap();
+    stage.play(&alerting, 2, async |_| {}).await;
+    let to =
+        || stage.peer.got.lock().iter().map(|g| g.body["receiver"].as_str().unwrap().to_string()).collect::<Vec<_>>();
+    assert_eq!(to(), ["dba", "dba"]);
+    alerting.reload(stage.settings(CONFIG)).await.unwrap();
+    stage.play(&alerting, 6, async |_| {}).await;
+    assert_eq!(to().len(), 2, "the same routes: nothing is told again");
+    let moved = CONFIG
+        .replace("repeat_interval: 10s}", "repeat_interval: 10s, routes: [{matchers: [host=b], receiver: nobody}]}");
+    alerting.reload(stage.settings(&moved)).await.unwrap();
+    stage.play(&alerting, 1, async |_| {}).await;
+    assert_eq!(to()[2..], ["nobody"], "b is another's now");
+    let mut ends = vec![posted("Down", "a", "warning"), posted("Down", "b", "warning")];
+    let now = chrono::DateTime::from_timestamp_millis(stage.now_ms()).unwrap().to_rfc3339();
+    ends.iter_mut().for_each(|e| e.ends_at = Some(now.clone()));
+    alerting.take_posted(ends).unwrap();
+    alerting.reload(stage.settings(&moved)).await.unwrap();
+    stage.play(&alerting, 30, async |_| {}).await;
+    let ended = stage.peer.got.lock().iter().filter(|g| g.body["status"] == "resolved").count();
+    assert_eq!(
+        (ended, to().len()),
+        (2, 5),
+        "both ends are told once, and nothing is repeated after them: {:?}",
+        stage.peer.story()
+    );
+}
