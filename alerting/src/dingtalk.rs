@@ -70,7 +70,8 @@ pub fn body(robot: &Robot, telling: &Telling<'_>) -> Value {
     let texts: Vec<String> = paragraphs(telling, robot.voice)
         .into_iter()
         .map(|p| {
-            let mut lines = vec![format!("#### {}", p.heading), String::new(), p.summary, String::new()];
+            let mut lines = vec![format!("#### {}\n", p.heading)];
+            lines.extend(Some(p.summary).filter(|s| !s.is_empty()).map(|s| s + "\n"));
             lines.extend(p.facts.iter().map(|f| format!("- **{}**{}{}", f.name, words.colon, f.value)));
             lines.extend(p.link.map(|link| format!("\n[{}]({link})", words.open)));
             lines.join("\n")

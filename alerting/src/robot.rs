@@ -33,9 +33,11 @@ pub struct Robot {
 /// One alert, ready for markup: every text is plain and on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paragraph {
+    /// Whether what it is about still fires.
+    pub firing: bool,
     /// A coloured disc, state, level, rule and instance.
     pub heading: String,
-    /// The summary.
+    /// The summary; may be empty.
     pub summary: String,
     /// Value, times, likely cause, advice …
     pub facts: Vec<Fact>,
@@ -53,6 +55,7 @@ fn paragraph(alert: &AlertNote, telling: &Telling<'_>, voice: Voice) -> Paragrap
     let heading = format!("{} {} {instance}", disc(alert), heading(alert, voice.language));
     let all = verdict(alert, telling, voice.language).into_iter().chain(facts(alert, voice));
     Paragraph {
+        firing: alert.is_firing(),
         heading: plain(heading.trim_end()),
         summary: plain(alert.annotation("summary", voice.language)),
         facts: all.map(|f| Fact { value: plain(&f.value), ..f }).collect(),

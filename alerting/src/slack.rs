@@ -63,7 +63,8 @@ pub fn body(robot: &Robot, telling: &Telling<'_>) -> Value {
     let mut blocks = Vec::new();
     let paragraphs = paragraphs(telling, robot.voice);
     for p in &paragraphs {
-        let mut lines = vec![format!("*{}*", escape(&p.heading)), escape(&p.summary)];
+        let mut lines = vec![format!("*{}*", escape(&p.heading))];
+        lines.extend(Some(escape(&p.summary)).filter(|s| !s.is_empty()));
         lines.extend(p.facts.iter().map(|f| format!("*{}*{}{}", f.name, words.colon, escape(&f.value))));
         lines.extend(p.link.as_ref().map(|link| format!("<{}|{}>", escape(link), words.open)));
         blocks.push(json!({"type": "section", "text": mrkdwn(lines.join("\n"))}));

@@ -51,10 +51,10 @@ pub fn body(robot: &Robot, telling: &Telling<'_>) -> Value {
     let words = words(language);
     let texts: Vec<String> = paragraphs(telling, robot.voice)
         .into_iter()
-        .zip(&telling.message.alerts)
-        .map(|(p, alert)| {
-            let color = if alert.is_firing() { "warning" } else { "info" };
-            let mut lines = vec![format!("**<font color=\"{color}\">{}</font>**", p.heading), p.summary];
+        .map(|p| {
+            let color = if p.firing { "warning" } else { "info" };
+            let mut lines = vec![format!("**<font color=\"{color}\">{}</font>**", p.heading)];
+            lines.extend(Some(p.summary).filter(|s| !s.is_empty()));
             lines.extend(
                 p.facts.iter().map(|f| format!("><font color=\"comment\">{}</font>{}{}", f.name, words.colon, f.value)),
             );
@@ -92,5 +92,13 @@ mod tests {
         let body = body(&robot, &sample::telling(&message));
         let text = body["markdown"]["content"].as_str().expect("a text");
         assert!(text.len() <= TEXT_BYTES_MAX && text.ends_with("条告警未列出\n<@zhang>"), "{} {text}", text.len());
+
+        // without a summary there is no empty line, and what is over is coloured so
+        message.alerts.truncate(1);
+        message.alerts[0].annotations.clear();
+        message.alerts[0].ends_at_ms = Some(1);
+        let body = super::body(&robot, &sample::telling(&message));
+        let text = body["markdown"]["content"].as_str().expect("a text");
+        assert!(text.starts_with("**<font color=\"info\">") && !text.contains("\n\n"), "{text}");
     }
 }
