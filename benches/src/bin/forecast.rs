@@ -191,15 +191,16 @@ impl Row {
         let refused = if self.refused > 0 { format!(" ({} refused)", self.refused) } else { String::new() };
         let limits = match self.reached {
             0 => "–".into(),
+            n if self.off.is_empty() => format!("{n}: {}, {}, –", self.said, self.in_time),
             n => format!("{n}: {}, {}, {:.0} %", self.said, self.in_time, 100.0 * median(&mut self.off)),
         };
         println!(
-            "| {name} | {}{refused} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} % ({:.0} %) | {limits} | {}: {} | {models} | {:.1} |",
+            "| {name} | {}{refused} | {} | {} | {} | {} | {:.0} % ({:.0} %) | {limits} | {}: {} | {models} | {:.1} |",
             self.series,
-            median(&mut self.mase),
-            median(&mut self.ratio_backtest),
-            median(&mut self.mase_hidden),
-            median(&mut self.ratio_hidden),
+            typical(&mut self.mase),
+            typical(&mut self.ratio_backtest),
+            typical(&mut self.mase_hidden),
+            typical(&mut self.ratio_hidden),
             100.0 * self.inside as f64 / self.hidden.max(1) as f64,
             100.0 * self.coverage / answered,
             self.spared,
@@ -238,6 +239,11 @@ fn smoothed(samples: &[(i64, f64)]) -> Samples {
         median(&mut part.iter().map(|s| s.1).collect::<Vec<_>>())
     };
     samples.iter().enumerate().map(|(i, s)| (s.0, around(i))).collect()
+}
+
+/// The median as text; a dash where there is nothing to take it of.
+fn typical(values: &mut [f64]) -> String {
+    if values.is_empty() { "–".into() } else { format!("{:.2}", median(values)) }
 }
 
 fn median(values: &mut [f64]) -> f64 {
