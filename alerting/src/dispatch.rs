@@ -220,7 +220,7 @@ impl Dispatcher {
                 .collect();
             let full = self.groups.len() >= GROUPS_MAX;
             let group_labels = if full { BTreeMap::new() } else { group_labels };
-            let key = format!("{}:{}", route.key, Labels::from_pairs(&group_labels).to_string().replace(", ", ","));
+            let key = format!("{}:{}", route.key, Labels::from_pairs(&group_labels));
             let name = format!("{key}\u{0}{}", route.receiver);
             if !note.is_firing() && !ends_too && !self.groups.contains_key(&name) {
                 continue; // the end of something nobody waits for
@@ -385,15 +385,10 @@ impl Dispatched {
     }
 }
 
-/// Firing first, worst first, oldest first.
+/// Firing first, worst first, oldest first, then by labels.
 fn sort(alerts: &mut [AlertNote]) {
     alerts.sort_by(|a, b| {
-        (b.is_firing(), b.level, a.starts_at_ms, &a.fingerprint).cmp(&(
-            a.is_firing(),
-            a.level,
-            b.starts_at_ms,
-            &b.fingerprint,
-        ))
+        (b.is_firing(), b.level, a.starts_at_ms, &a.labels).cmp(&(a.is_firing(), a.level, b.starts_at_ms, &b.labels))
     });
 }
 

@@ -55,10 +55,12 @@ impl Matchers {
 }
 
 impl std::fmt::Display for Matchers {
-    /// `{a="b",c=~"d"}`, as group keys have it.
+    /// `{a="b",c=~"d"}`, by name and value, as group keys have it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut sorted: Vec<&LabelMatcher> = self.0.iter().collect();
+        sorted.sort_by_key(|m| (m.name(), m.value()));
         f.write_str("{")?;
-        for (i, m) in self.0.iter().enumerate() {
+        for (i, m) in sorted.into_iter().enumerate() {
             write!(f, "{}{}{}{:?}", if i > 0 { "," } else { "" }, m.name(), m.op().symbol(), m.value())?;
         }
         f.write_str("}")

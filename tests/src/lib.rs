@@ -18,8 +18,10 @@ pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod receiver;
+pub mod road;
 pub mod rule_states;
 pub mod shop;
+pub mod smtp;
 pub mod wait;
 
 pub use mariadb::MariaDb;

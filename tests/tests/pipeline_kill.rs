@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,22 +12,13 @@ use std::{
     time::Duration,
 };
 
-use collector::{
-    Clock, Outlet,
-    config::ServerConfig,
-    outlet::Way,
-    sender::Sender,
-    source::Desk,
-    spool::{Spool, SpoolOptions},
-};
-use proto::Labels;
 use tests::{
     load::{produce, stored},
     process::free_port,
     program::{Api, Program},
+    road::Road,
     wait,
 };
-use tokio_util::sync::CancellationToken;
 
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -68,41 +58,6 @@ impl Site {
     }
 }
 
-/// The collector's road without its sources: outlet, spool, sender.
-struct Road {
-    outlet: Outlet,
-    way: Way,
-    shutdown: CancellationToken,
-}
-
-fn road(folder: &Path, grpc: u16) -> Road {
-    let clock = Clock::system();
-    let options = SpoolOptions {
-        data_dir: folder.join("collector"),
-        bytes_max: 256 << 20,
-        batch_bytes_max: proto::batch::ENCODED_BYTES_MAX,
-        id: None,
-        tenant: "0".into(),
-        resource: Labels::empty(),
-        host: "test".into(),
-        boot: "".into(),
-        now_ms: clock.now_ms(),
-    };
-    let way = Way::new(Spool::open(options).unwrap(), clock.clone());
-    let shutdown = CancellationToken::new();
-    let sender = Sender {
-        server: ServerConfig { address: format!("http://127.0.0.1:{grpc}"), tls: None },
-        way: way.clone(),
-        clock,
-        desk: Desk::default(),
-        host: "test".into(),
-        tenant: "0".into(),
-        shutdown: shutdown.clone(),
-    };
-    tokio::spawn(sender.run());
-    Road { outlet: Outlet::new(way.clone()), way, shutdown }
-}
-
 async fn drained(road: &Road) {
     let waited = wait::until(DRAIN_TIMEOUT, async || road.way.spool.lock().is_drained().then_some(())).await;
     assert!(waited.is_some(), "the spool did not drain: {:?}", road.way.spool.lock().counters());
@@ -118,7 +73,7 @@ async fn soak_kill_and_absence() {
 
     let site = Site::new();
     let mut server = site.start().await;
-    let road = road(site.folder.path(), site.grpc);
+    let road = Road::start(site.folder.path(), site.grpc).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let producer = tokio::spawn(produce(road.outlet.clone(), stop.clone()));
 
@@ -143,6 +98,6 @@ async fn soak_kill_and_absence() {
     let gaps = site.api().sql("SELECT count(*) FROM gaps").await.unwrap();
     assert_eq!(gaps[0][0].as_f64(), Some(0.0), "nothing was dropped, so there is no gap");
     println!("sent and stored: {sent:?}");
-    road.shutdown.cancel();
+    road.stop();
     server.stop();
 }
