@@ -218,7 +218,9 @@ async function soon(what, selector) {
   await until(what, async () => {
     if ((await page.locator(selector).count()) > 0) return true;
     await page.getByRole("button", { name: "Refresh" }).click();
-    await page.waitForTimeout(800);
+    await page.waitForTimeout(400);
+    // A second refresh would give up on the answers to this one.
+    await settled();
     return (await page.locator(selector).count()) > 0;
   });
 }

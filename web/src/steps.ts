@@ -128,7 +128,7 @@ export function levelHistory(steps: readonly Step[]): LevelSince[] {
   return out;
 }
 
-const STATE_EVENTS = new Set(["pending", "firing", "level", "inactive", "keep_firing", "holds_again", "resolved", "blind", "sighted", "flapping", "steady"]);
+const STATE_EVENTS = new Set(["pending", "firing", "inactive", "keep_firing", "holds_again", "resolved", "blind", "sighted", "flapping", "steady"]);
 
 /** Why the alert is in the state it is in: the last step of its state, as a sentence. */
 export function stateReason(steps: readonly Step[]): string | null {

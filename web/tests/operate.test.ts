@@ -117,12 +117,12 @@ test("equal steps in a row are one, sendings never, and long ledgers fold", () =
 });
 
 test("levels since it fired last, and why it is as it is", () => {
-  const steps = [step("firing", { level: "notice" }), step("resolved", { reason: "no_data" }), step("firing", { level: "warning", ts_ms: 5 }), step("level", { level: "critical", ts_ms: 6, reason: "condition_holds" }), step("sent", { level: "critical" })];
+  const steps = [step("firing", { level: "notice" }), step("resolved", { reason: "no_data" }), step("firing", { level: "warning", ts_ms: 5, reason: "held_long_enough" }), step("level", { level: "critical", ts_ms: 6, reason: "recovered" }), step("sent", { level: "critical" })];
   assert.deepEqual(levelHistory(steps), [
     { level: "warning", sinceMs: 5 },
     { level: "critical", sinceMs: 6 },
   ]);
-  assert.equal(stateReason(steps), "the condition holds");
+  assert.equal(stateReason(steps), "it held for as long as the rule asks");
   assert.equal(stateReason([]), null);
 });
 

@@ -1,13 +1,18 @@
 //! The demo: a private PostgreSQL and a private MariaDB under load, one `tidewatch up` on them, two real faults, their alerts,
 //! and a limit that is announced before it is reached.
 //!
-//! `demo --once` runs unattended and exits 0 only if both alerts came with the right statement as evidence and the limit was foreseen. Without it the
-//! demo stays up until Ctrl-C. Either way nothing is left behind: every server runs in a private folder and stops with us.
+//! `demo --once` runs unattended and exits 0 only if both alerts came with the right statement as evidence, and the limit was
+//! foreseen. Without it the demo stays up until Ctrl-C. Either way nothing is left behind: every server runs in a private
+//! folder and stops with us.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
-use mysql_async::prelude::Queryable;
 use serde_json::Value;
 use tests::{
     MariaDb, Postgres,
@@ -32,8 +37,10 @@ const BASELINE_INTERVALS: f64 = 4.0;
 const LOCK_RULE: &str = "LockPileup";
 const REGRESSION_RULE: &str = "StatementRegression";
 const FORECAST_RULE: &str = "RedoArchiveForecast";
-/// Redo that the archive of the story still has room for when the demo starts, bytes: ten minutes or so of it.
-const ARCHIVE_ROOM_BYTES: u64 = 45_000_000;
+/// How long the archive of the story still has room at the pace of its last two minutes, seconds.
+const ARCHIVE_ROOM_S: f64 = 200.0;
+/// How fast redo is written, bytes a second.
+const REDO_RATE_QUERY: &str = "rate(mysql_global_status_innodb_os_log_written[2m])";
 /// Redo written, smoothed: what the forecast is about.
 const REDO_QUERY: &str = "avg_over_time(mysql_global_status_innodb_os_log_written[1m])";
 const LOST_INDEX: &str = "statement_regression_lost_index";
@@ -162,8 +169,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mariadb_url = format!("mysql://root@127.0.0.1:{}/", mariadb.port());
     let environment = [("TIDEWATCH_PG", postgres_url.as_str()), ("TIDEWATCH_MYSQL", mariadb_url.as_str())];
     let config = folder.path().join("tidewatch.yaml");
-    let archive_bytes = redo_bytes(&mariadb).await? + ARCHIVE_ROOM_BYTES;
-    std::fs::write(folder.path().join("forecast.yaml"), forecast_rule(archive_bytes))?;
     std::fs::write(&config, webhook_config(receiver.url()))?;
     let config = config.display().to_string();
     let words = [
@@ -188,7 +193,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let instance = first_data(&teller, &api).await?;
         lock_pile_up(&teller, &api, &receiver, &postgres, &instance).await?;
         lost_index(&teller, &api, &receiver, &postgres, &instance).await?;
-        limit_foreseen(&teller, &api, &receiver).await?;
+        limit_foreseen(&teller, &api, &receiver, folder.path()).await?;
         anyhow::Ok(instance)
     };
     let instance = match story.await {
@@ -237,10 +242,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The one thing `up` can't guess: whom to tell.
+/// The one thing `up` can't guess: whom to tell. Rules are those of the program until a file of them is there.
 fn webhook_config(url: &str) -> String {
     format!(
-        "alerting:\n  rules: [forecast.yaml]\n  receivers:\n    - name: demo\n      webhooks:\n        - url: {url}\n  route:\n    receiver: demo\n    group_by: [alertname, instance]\n    group_interval: 5s\n"
+        "alerting:\n  rules: [\"rules/*.yaml\"]\n  receivers:\n    - name: demo\n      webhooks:\n        - url: {url}\n  route:\n    receiver: demo\n    group_by: [alertname, instance]\n    group_interval: 5s\n"
     )
 }
 
@@ -269,14 +274,6 @@ fn forecast_rule(bytes: u64) -> String {
           runbook_zh: "1. 在实例页面按行数查看哪些语句在写入。2. 在剩余时间内转移归档，或扩容。"
 "#
     )
-}
-
-/// Redo that MariaDB has written since it started, bytes.
-async fn redo_bytes(server: &MariaDb) -> anyhow::Result<u64> {
-    let mut session = server.connect("root").await?;
-    let row: Option<(String, String)> = session.query_first("SHOW GLOBAL STATUS LIKE 'Innodb_os_log_written'").await?;
-    session.disconnect().await?;
-    Ok(row.context("no Innodb_os_log_written")?.1.parse()?)
 }
 
 /// The usual port if nobody has it, so that the address is the documented one.
@@ -392,8 +389,20 @@ async fn lost_index(
 }
 
 /// Waits until the limit that is not reached yet is announced, with a forecast as evidence.
-async fn limit_foreseen(teller: &Teller, api: &Api, receiver: &Receiver) -> anyhow::Result<()> {
+async fn limit_foreseen(teller: &Teller, api: &Api, receiver: &Receiver, folder: &Path) -> anyhow::Result<()> {
     teller.step("no fault yet: MariaDB's redo is copied to an archive, which is full in some minutes");
+    let (written, rate) = teller
+        .until("the pace of redo", async || {
+            let (written, rate) = (api.number(REDO_QUERY).await.ok()??, api.number(REDO_RATE_QUERY).await.ok()??);
+            (rate > 0.0).then_some((written, rate))
+        })
+        .await?;
+    let bytes = (written + rate * ARCHIVE_ROOM_S) as u64;
+    teller.line(&format!("{:.0} kB a second; a rule for an archive of {bytes} bytes is added", rate / 1e3));
+    std::fs::create_dir(folder.join("rules"))?;
+    std::fs::write(folder.join("rules/forecast.yaml"), forecast_rule(bytes))?;
+    let answer = reqwest::Client::new().post(format!("{}/-/reload", api.base())).send().await?;
+    anyhow::ensure!(answer.status().is_success(), "the reload was refused: {}", answer.text().await?);
     let body = teller.until("the alert", async || receiver.find(FORECAST_RULE, "firing").await).await?;
     let alert = &body["alerts"][0];
     teller.line(&text(&alert["annotations"]["summary"]));
