@@ -1,0 +1,91 @@
+"""Reads a metrics part without Tidewatch: python3 docs/read_part.py PART [METRIC]  (pip install pyarrow pcodec)
+
+One line a sample: metric, labels, timestamp in ms, value. The format: docs/formats/metrics-part.md.
+"""
+import struct, sys
+
+import numpy as np
+import pyarrow.parquet as parquet
+from pcodec import standalone
+
+
+def varints(data):
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            yield number
+            number = shift = 0
+
+
+def zigzag(n):
+    return n >> 1 ^ -(n & 1)
+
+
+def timestamps(data, first, n):
+    body = data[1:]
+    if data[0] == 1:  # regular
+        steps = [next(varints(body))] * (n - 1)
+    elif data[0] == 2:  # delta
+        numbers = list(varints(body))
+        steps = [numbers[0] + zigzag(d) for d in numbers[1:]]
+    else:  # pco
+        steps = standalone.simple_decompress(body) if n > 1 else []
+    return np.cumsum([first, *steps]).tolist()
+
+
+def decimal_head(body):
+    """The power of ten, the exceptions by place, and what follows."""
+    exceptions, at, place = {}, 1, -1
+
+    def number():
+        nonlocal at
+        end = at
+        while body[end] >= 128:
+            end += 1
+        found = next(varints(body[at : end + 1]))
+        at = end + 1
+        return found
+
+    for _ in range(number()):
+        place += number() + 1
+        exceptions[place] = struct.unpack("<d", body[at : at + 8])[0]
+        at += 8
+    return body[0], exceptions, body[at:]
+
+
+def values(data, n):
+    tag, body = data[0], data[1:]
+    if tag == 0:  # raw
+        return list(struct.unpack(f"<{n}d", body))
+    if tag == 5:  # float pco
+        return standalone.simple_decompress(body).tolist()
+    power, exceptions, body = decimal_head(body)
+    if tag == 1:  # runs
+        numbers, integers = list(varints(body)), []
+        for change, count in zip(numbers[::2], numbers[1::2]):
+            integers += [(integers[-1] if integers else 0) + zigzag(change)] * count
+    elif tag == 2:  # delta
+        integers = np.cumsum([zigzag(d) for d in varints(body)]).tolist()
+    elif tag == 3:  # delta of delta
+        integers = np.cumsum(np.cumsum([zigzag(d) for d in varints(body)])).tolist()
+    else:  # decimal pco
+        integers = standalone.simple_decompress(body).tolist()
+    return [exceptions.get(i, integer / 10.0**power if power else float(integer)) for i, integer in enumerate(integers)]
+
+
+def samples(path, metric=None):
+    filters = [("metric", "=", metric)] if metric else None
+    table = parquet.read_table(path, filters=filters)
+    table = table.set_column(2, "first_ts", table["first_ts"].cast("int64"))
+    for row in table.drop(["last_ts"]).to_pylist():
+        n = row["count"] + row["stale"]
+        found = [row["first"]] * n if row["values"] is None else values(row["values"], n)
+        for ts, value in zip(timestamps(row["timestamps"], row["first_ts"], n), found):
+            yield row["metric"], row["labels"], ts, value
+
+
+if __name__ == "__main__":
+    for metric, labels, ts, value in samples(*sys.argv[1:]):
+        print(metric, labels, ts, repr(value))
