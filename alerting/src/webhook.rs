@@ -1,4 +1,5 @@
-//! The webhook channel: Alertmanager's body, version 4 (prometheus/alertmanager, notify/webhook/webhook.go).
+//! The webhook channel: Alertmanager's body, version 4 (prometheus/alertmanager, notify/webhook/webhook.go), and beside it the
+//! cause of an alert that fires, where it is known.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::deliver::{Receipt, Telling};
 use crate::exchange::exchange;
-use crate::message::{AlertNote, Message, NO_TIME, rfc3339};
+use crate::message::{AlertNote, NO_TIME, rfc3339};
 use crate::secret::Secret;
 
 /// Carries the message's idempotency key.
@@ -37,12 +38,13 @@ impl std::fmt::Debug for Webhook {
 }
 
 /// The body.
-pub fn body(message: &Message, alerts_max: usize) -> Value {
+pub fn body(telling: &Telling<'_>, alerts_max: usize) -> Value {
+    let message = telling.message;
     let kept = if alerts_max == 0 { message.alerts.len() } else { alerts_max.min(message.alerts.len()) };
     let mut body = json!({
         "receiver": message.receiver,
         "status": message.status(),
-        "alerts": message.alerts[..kept].iter().map(alert).collect::<Vec<_>>(),
+        "alerts": message.alerts[..kept].iter().map(|a| alert(a, telling)).collect::<Vec<_>>(),
         "notification_reason": message.why.words(),
         "groupLabels": message.group_labels,
         "commonLabels": message.common(|a| &a.labels),
@@ -59,8 +61,8 @@ pub fn body(message: &Message, alerts_max: usize) -> Value {
     body
 }
 
-fn alert(alert: &AlertNote) -> Value {
-    json!({
+fn alert(alert: &AlertNote, telling: &Telling<'_>) -> Value {
+    let mut body = json!({
         "status": alert.status(),
         "labels": alert.labels,
         "annotations": alert.annotations,
@@ -68,7 +70,11 @@ fn alert(alert: &AlertNote) -> Value {
         "endsAt": alert.ends_at_ms.map_or_else(|| NO_TIME.to_string(), rfc3339),
         "generatorURL": alert.link,
         "fingerprint": alert.fingerprint,
-    })
+    });
+    if let Some(finding) = telling.finding(&alert.id).filter(|_| alert.is_firing()) {
+        body["diagnosis"] = json!(finding);
+    }
+    body
 }
 
 /// One attempt. 2xx: taken; 408, 425, 429, 5xx and broken connections: again later, Retry-After is honoured; anything
@@ -81,7 +87,7 @@ pub async fn send(client: &reqwest::Client, webhook: &Webhook, telling: &Telling
     if let Some(token) = &webhook.bearer_token {
         request = request.bearer_auth(token.expose());
     }
-    let request = request.json(&body(telling.message, webhook.alerts_max));
+    let request = request.json(&body(telling, webhook.alerts_max));
     match exchange(request, webhook.timeout_ms, telling.now_ms).await {
         Err(broken) => Receipt::again(broken.words(), None),
         Ok(reply) if reply.is_success() => Receipt::taken(reply.detail()),
