@@ -116,15 +116,15 @@ pub async fn errors(stage: &Stage, healed: CancellationToken) -> anyhow::Result<
     Ok(())
 }
 
-/// Two jobs move stock between the same two articles in opposite order.
+/// Two jobs change the same two articles in opposite order, each by a statement of its own.
 pub async fn deadlocks(stage: &Stage, healed: CancellationToken) -> anyhow::Result<()> {
-    let (one, other) = (session(stage, "stock sync").await?, session(stage, "price sync").await?);
-    let first = |article| format!("BEGIN; UPDATE stock SET quantity = quantity + 1 WHERE article_id = {article}");
-    let second = |article| format!("UPDATE stock SET quantity = quantity - 1 WHERE article_id = {article}; COMMIT");
+    let (one, other) = (session(stage, "stock sync").await?, session(stage, "stocktaking").await?);
+    let sold = |article| format!("UPDATE stock SET quantity = quantity - 1 WHERE article_id = {article}");
+    let counted = |article| format!("UPDATE stock SET quantity = 1000000 WHERE article_id = {article}");
     while !healed.is_cancelled() {
-        one.batch_execute(&first(11)).await?;
-        other.batch_execute(&first(12)).await?;
-        let (a, b) = (second(12), second(11));
+        one.batch_execute(&format!("BEGIN; {}", sold(11))).await?;
+        other.batch_execute(&format!("BEGIN; {}", counted(12))).await?;
+        let (a, b) = (format!("{}; COMMIT", sold(12)), format!("{}; COMMIT", counted(11)));
         let (a, b) = tokio::join!(one.batch_execute(&a), other.batch_execute(&b));
         ensure!(a.is_err() || b.is_err(), "no deadlock");
         let _ = tokio::join!(one.batch_execute("ROLLBACK"), other.batch_execute("ROLLBACK"));
