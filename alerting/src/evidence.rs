@@ -25,6 +25,8 @@ pub const COLLECT_MS_MAX: u64 = 1_900;
 pub const AGAIN_MS: i64 = 60_000;
 /// How far before the alert's beginning series, log lines and changes are shown, milliseconds.
 const BEFORE_MS: i64 = 15 * 60_000;
+/// How far before the alert's beginning its sessions are looked for, milliseconds: earlier ones belong to something else.
+const SESSIONS_MS: i64 = 60_000;
 /// How far before the alert's beginning its statements are counted as part of it, milliseconds.
 const STATEMENTS_MS: i64 = 60_000;
 /// What their cost is compared with, milliseconds before that.
@@ -101,7 +103,7 @@ impl Collector {
         let (series, statements, sessions, logs, changes, (facts, failed)) = tokio::join!(
             bounded("series", self.series(&instance, expr, window)),
             bounded("statements", self.statements(&instance, fingerprint, began_ms, now_ms)),
-            bounded("sessions", self.sessions(&instance, window)),
+            bounded("sessions", self.sessions(&instance, began_ms, window)),
             bounded("logs", self.logs(&instance, window)),
             bounded("changes", self.changes(&instance, began_ms, now_ms)),
             self.facts(name, &evidence),
@@ -229,7 +231,8 @@ impl Collector {
     }
 
     /// The sessions of the moment at which most of them waited: the latest often shows a queue that is dissolving already.
-    async fn sessions(&self, instance: &str, window: Window) -> Result<Vec<Session>, String> {
+    /// Sessions at the last reading or, if nobody waits there, at that since the alert began where most did.
+    async fn sessions(&self, instance: &str, began_ms: i64, window: Window) -> Result<Vec<Session>, String> {
         let from_ms = window.from_ms.max(window.to_ms - BEFORE_MS);
         let moments = format!(
             "SELECT ts, count(blocked_by) AS waiting FROM activity WHERE instance = {} AND ts > {} AND ts <= {} \
@@ -242,7 +245,10 @@ impl Collector {
         let number = |row: &Row, name: &str| row.get(name).and_then(Value::as_i64).unwrap_or(0);
         let Some(latest) = moments.first() else { return Ok(Vec::new()) };
         let chosen = match number(latest, "waiting") {
-            0 => moments.iter().max_by_key(|r| (number(r, "waiting"), number(r, "ts"))).unwrap_or(latest),
+            0 => {
+                let since = moments.iter().filter(|r| number(r, "ts") >= began_ms - SESSIONS_MS);
+                since.max_by_key(|r| (number(r, "waiting"), number(r, "ts"))).unwrap_or(latest)
+            }
             _ => latest,
         };
         let sql = format!(

@@ -21,7 +21,7 @@ const DETECT_TIMEOUT: Duration = Duration::from_secs(480);
 /// Evidence is completed a minute after firing.
 const VERDICT_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a fault stays after its verdict, to see whether more messages come.
-const STAY: Duration = Duration::from_secs(60);
+const STAY: Duration = Duration::from_secs(30);
 /// The slowest shipped rule looks back five minutes.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(480);
 /// Right verdicts of ten that are demanded.
