@@ -53,6 +53,7 @@ fn said(heard: &Heard, second: impl Fn(i64) -> f64) -> Said {
     let mut times = Vec::new();
     for alert in &mut alerts {
         let alert = alert.as_object_mut().unwrap();
+        alert.remove("diagnosis"); // ours alone
         times.extend(["startsAt", "endsAt"].map(|field| seconds(&alert.remove(field).unwrap())));
     }
     let fields =
