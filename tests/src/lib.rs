@@ -21,6 +21,7 @@ pub mod receiver;
 pub mod road;
 pub mod rule_states;
 pub mod shop;
+pub mod smtp;
 pub mod wait;
 
 pub use mariadb::MariaDb;

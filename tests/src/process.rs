@@ -4,7 +4,7 @@ use std::{
     io,
     net::TcpListener,
     path::Path,
-    process::{Child, Command, ExitStatus},
+    process::{Child, ChildStdout, Command, ExitStatus},
     time::Duration,
 };
 
@@ -25,6 +25,13 @@ impl Guard {
     /// Starts a command; `stop` is the signal that asks it to end.
     pub fn start(command: &mut Command, stop: Signal) -> io::Result<Guard> {
         Ok(Guard { child: command.spawn()?, stop })
+    }
+
+    /// The same with what it prints, for which `command` has a pipe.
+    pub fn start_piped(command: &mut Command, stop: Signal) -> io::Result<(Guard, ChildStdout)> {
+        let mut guard = Guard::start(command, stop)?;
+        let out = guard.child.stdout.take().ok_or_else(|| io::Error::other("its output is no pipe"))?;
+        Ok((guard, out))
     }
 
     /// Its process id.

@@ -10,4 +10,5 @@ mod kill;
 mod peer;
 mod play;
 mod scenario;
+mod storm;
 mod story;
