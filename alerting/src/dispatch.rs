@@ -176,6 +176,11 @@ impl Dispatcher {
         self.place(root, labels, note, (false, false), now_ms);
     }
 
+    /// An alert that ended in an earlier life, whose end was not told to all who were told of it.
+    pub fn rejoin_end(&mut self, root: &Route, labels: &Labels, note: &AlertNote, now_ms: i64) {
+        self.place(root, labels, note, (false, true), now_ms);
+    }
+
     /// Other routes are in force: what fires joins the groups it has now, and groups that are still there go on where they
     /// were. Ends that may not be told yet come along.
     pub fn reroute(&mut self, root: Option<&Route>, firing: &[AlertNote], now_ms: i64) {

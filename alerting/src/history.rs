@@ -81,26 +81,54 @@ pub async fn living(querier: &Querier, tenant: &str, now_ms: i64) -> Result<Vec<
         moment(now_ms - RESTORE_MS)
     );
     let seen = last_seen(querier, tenant, now_ms).await.unwrap_or_default();
-    let remembered = ask(querier, tenant, &sql).await?.into_iter().filter_map(|row| {
-        let detail = detail(&row);
-        let labels = Labels::from_pairs(object(&row, "labels"));
-        Some(Remembered {
-            id: text(&row, "alert_id").into(),
-            fingerprint: Fingerprint::parse(text(&row, "fingerprint"))?,
-            rule: text(&row, "rule").into(),
-            rule_group: text(&row, "rule_group").into(),
-            firing: text(&row, "event") != "pending",
-            level: Level::from_name(text(&row, "level"))?,
-            last_seen_ms: seen.get(&labels).copied(),
-            labels,
-            annotations: object(&row, "annotations"),
-            value: row.get("value").and_then(Value::as_f64).unwrap_or(f64::NAN),
-            active_at_ms: detail["active_at_ms"].as_i64()?,
-            fired_at_ms: detail["fired_at_ms"].as_i64(),
-            keep_firing_since_ms: detail["keep_firing_since_ms"].as_i64(),
-        })
-    });
-    Ok(remembered.collect())
+    let rows = ask(querier, tenant, &sql).await?;
+    Ok(rows.iter().filter_map(|row| remembered(row, &seen)).collect())
+}
+
+fn remembered(row: &Row, seen: &BTreeMap<Labels, i64>) -> Option<Remembered> {
+    let detail = detail(row);
+    let labels = Labels::from_pairs(object(row, "labels"));
+    Some(Remembered {
+        id: text(row, "alert_id").into(),
+        fingerprint: Fingerprint::parse(text(row, "fingerprint"))?,
+        rule: text(row, "rule").into(),
+        rule_group: text(row, "rule_group").into(),
+        firing: text(row, "event") != "pending",
+        level: Level::from_name(text(row, "level"))?,
+        last_seen_ms: seen.get(&labels).copied(),
+        labels,
+        annotations: object(row, "annotations"),
+        value: row.get("value").and_then(Value::as_f64).unwrap_or(f64::NAN),
+        active_at_ms: detail["active_at_ms"].as_i64()?,
+        fired_at_ms: detail["fired_at_ms"].as_i64(),
+        keep_firing_since_ms: detail["keep_firing_since_ms"].as_i64(),
+    })
+}
+
+/// How those of these alerts ended whose last step is their end: the alert, when (milliseconds), why.
+pub async fn ends(
+    querier: &Querier,
+    tenant: &str,
+    fingerprints: &[&str],
+    now_ms: i64,
+) -> Result<Vec<(Remembered, i64, String)>, String> {
+    if fingerprints.is_empty() {
+        return Ok(Vec::new());
+    }
+    let of: Vec<String> = fingerprints.iter().map(|fingerprint| quoted(fingerprint)).collect();
+    let sql = format!(
+        "SELECT * FROM (SELECT ts, alert_id, fingerprint, rule, rule_group, event, level, value, reason, labels, annotations, \
+         detail, row_number() OVER (PARTITION BY fingerprint ORDER BY ts DESC, CASE event WHEN 'resolved' THEN 1 ELSE 0 END \
+         DESC) AS place FROM alert_events WHERE event IN ('firing', 'level', 'keep_firing', 'holds_again', 'resolved') \
+         AND ts > {} AND fingerprint IN ({})) AS steps WHERE place = 1 AND event = 'resolved'",
+        moment(now_ms - RESTORE_MS),
+        of.join(", ")
+    );
+    let rows = ask(querier, tenant, &sql).await?;
+    let end = |row: &Row| {
+        Some((remembered(row, &BTreeMap::new())?, row.get("ts")?.as_i64()?, text(row, "reason").to_string()))
+    };
+    Ok(rows.iter().filter_map(end).collect())
 }
 
 /// When each alert was last written to `ALERTS_FOR_STATE`, by its labels.

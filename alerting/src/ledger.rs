@@ -146,15 +146,25 @@ impl Page {
 
     /// Appends the rows. They can be read at once; a failure to keep them is logged and stops nothing.
     pub fn write(self, store: &Store, tenant: &str, now_ms: i64) {
-        let Some(builder) = self.0 else { return };
-        let events = builder.build();
-        match store.append(Append { tenant, origin: None, rows: Rows::Events(&events), now_ms }) {
-            Ok(pending) => drop(tokio::spawn(async move {
-                if let Err(e) = pending.await {
-                    tracing::error!(error = %e, "the ledger could not be stored");
-                }
-            })),
-            Err(e) => tracing::error!(error = %e, rows = events.rows(), "the ledger could not be stored"),
+        if self.0.is_some() {
+            tokio::spawn(self.keep(store, tenant, now_ms));
+        }
+    }
+
+    /// The same; what it gives ends when the rows are on disk, or can't be.
+    pub fn keep(self, store: &Store, tenant: &str, now_ms: i64) -> impl Future<Output = ()> + Send + use<> {
+        let pending = self.0.map(|builder| {
+            let events = builder.build();
+            store
+                .append(Append { tenant, origin: None, rows: Rows::Events(&events), now_ms })
+                .inspect_err(|e| tracing::error!(error = %e, rows = events.rows(), "the ledger could not be stored"))
+        });
+        async move {
+            if let Some(Ok(pending)) = pending
+                && let Err(e) = pending.await
+            {
+                tracing::error!(error = %e, "the ledger could not be stored");
+            }
         }
     }
 }

@@ -96,7 +96,10 @@ struct Lane {
 #[derive(Debug, Default)]
 struct Lanes {
     lanes: BTreeMap<LaneName, Lane>,
+    /// Of what is in the lanes, and of what is settled and not yet forgotten.
     keys: BTreeSet<String>,
+    /// Files of what is settled and not yet forgotten, by key.
+    settled: BTreeMap<String, PathBuf>,
 }
 
 impl Lane {
@@ -238,7 +241,8 @@ impl Outbox {
         lanes.lanes.values().filter(|lane| !lane.busy).filter_map(Lane::next).map(|(at_ms, _)| at_ms).min()
     }
 
-    /// Says what came of an attempt. A message to be tried again has its progress on disk when this returns.
+    /// Says what came of an attempt. A message to be tried again has its progress on disk when this returns. One that is over
+    /// stays on disk until [`Outbox::forget`], so that what came of it can be written down first.
     pub fn settle(&self, parcel: &Parcel, receipt: &Receipt, now_ms: i64) -> Settled {
         let name = (parcel.message.receiver.clone(), parcel.channel);
         let mut lanes = self.lanes.lock();
@@ -279,14 +283,21 @@ impl Outbox {
         if lane.queue.is_empty() {
             lanes.lanes.remove(&name);
         }
-        lanes.keys.remove(&parcel.key);
-        drop(lanes);
-        if let Some(path) = done.and_then(|w| w.path)
+        if let Some(path) = done.and_then(|w| w.path) {
+            lanes.settled.insert(parcel.key.clone(), path);
+        }
+        settled
+    }
+
+    /// Removes a message that is sent or given up. Without it the message is sent again, under its key, in the next life.
+    pub fn forget(&self, key: &str) {
+        let path = self.lanes.lock().settled.remove(key);
+        if let Some(path) = path
             && let Err(e) = fs::remove_file(&path)
         {
             tracing::error!(file = %path.display(), error = %e, "a settled message can't be removed; it will be sent again");
         }
-        settled
+        self.lanes.lock().keys.remove(key);
     }
 
     /// How many messages wait.

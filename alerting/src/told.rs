@@ -66,6 +66,11 @@ impl Told {
         self.entries.get(key)
     }
 
+    /// Fingerprints of all that somebody was told fires, and not yet that it ended.
+    pub fn firing(&self) -> BTreeSet<&str> {
+        self.entries.values().flat_map(|e| e.firing.keys()).map(String::as_str).collect()
+    }
+
     /// Remembers newer entries; call [`Told::save`] after.
     pub fn set(&mut self, key: FlushKey, entry: ToldEntry) {
         match self.entries.get(&key) {

@@ -36,6 +36,9 @@ const GRACE_MS: i64 = 10 * 60_000;
 /// Alerts whose evidence is read again at the start.
 const KNOWN_AGAIN_MAX: usize = 100;
 
+/// Alerts whose ends are looked for together.
+const ENDS_AT_ONCE: usize = 1_000;
+
 impl Alerting {
     /// Loads rules, remembers what lived before, opens the outbox in `folder`. Nothing is evaluated before the first
     /// [`Alerting::tick`].
@@ -108,7 +111,33 @@ impl Alerting {
             let gone = rule_gone(alert, now_ms);
             alerting.happened(&[(gone, None)], &group, now_ms);
         }
+        alerting.tell_ends(now_ms).await;
         Ok(alerting)
+    }
+
+    /// Alerts somebody was told of that ended before the restart, too late for their group to tell it, join it again.
+    async fn tell_ends(&self, now_ms: i64) {
+        let told: Vec<String> = {
+            let pipeline = self.0.pipeline.lock();
+            let ended = |fingerprint: &&str| pipeline.dispatcher.note(fingerprint).is_none();
+            pipeline.told.firing().into_iter().filter(ended).map(str::to_string).collect()
+        };
+        let settings = self.settings();
+        let Some(root) = &settings.route else { return };
+        for part in told.chunks(ENDS_AT_ONCE) {
+            let part: Vec<&str> = part.iter().map(String::as_str).collect();
+            let ends = match history::ends(&self.0.querier, &self.0.tenant, &part, now_ms).await {
+                Ok(ends) => ends,
+                Err(e) => return tracing::error!(error = e, "ends of earlier lives can't be read; they are not told"),
+            };
+            for (alert, ended_at_ms, reason) in ends {
+                let group = alert.rule_group.clone();
+                let mut note = self.note(&settings, &revived(alert, 0, now_ms), &group);
+                (note.ends_at_ms, note.end_reason) = (Some(ended_at_ms), Some(reason));
+                let labels = proto::Labels::from_pairs(&note.labels);
+                self.0.pipeline.lock().dispatcher.rejoin_end(root, &labels, &note, now_ms);
+            }
+        }
     }
 
     /// What was known of alerts that fired before the restart is known again, for messages about them.

@@ -105,8 +105,13 @@ impl Alerting {
             );
         }
         self.note_message(&mut page, parcel, event, reason, &receipt.detail, now_ms);
-        page.write(&self.0.store, &self.0.tenant, now_ms);
+        let kept = page.keep(&self.0.store, &self.0.tenant, now_ms);
         self.0.outgoing.notify_one();
+        // the ledger has it before the outbox forgets it: a crash between tells it again under the same key
+        kept.await;
+        if !matches!(settled, Settled::Retry(_)) {
+            self.0.outbox.forget(&parcel.key);
+        }
     }
 
     /// A ledger row for every alert of a message.

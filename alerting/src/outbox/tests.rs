@@ -52,6 +52,10 @@ fn one_at_a_time_a_lane_in_order_with_pauses() {
     assert_eq!(keys(&second), ["2"]);
     let late = 20 + AGE_MS_MAX + 1;
     assert_eq!(outbox.settle(&second[0], &Receipt::again("busy", None), late), Settled::Failed, "too old");
+    assert_eq!(outbox.len(), 3, "settled ones stay until they are forgotten");
+    let (left, _) = Outbox::open(folder.path()).expect("opens");
+    assert_eq!(left.len(), 3, "and are sent again, under their keys, if nobody got to that");
+    ["1", "2", "3"].iter().for_each(|key| outbox.forget(key));
     assert!(outbox.is_empty());
     assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
 }

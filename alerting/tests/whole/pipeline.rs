@@ -153,3 +153,22 @@ async fn new_routes_hold_for_what_fires_already_and_no_end_is_lost() {
         stage.peer.story()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_comes_before_its_groups_turn_is_told_after_a_restart() {
+    let stage = Stage::new().await;
+    let first = stage.start(CONFIG).await;
+    first.take_posted(vec![posted("Down", "a", "warning")]).unwrap();
+    stage.play(&first, 1, async |_| {}).await;
+    let mut end = posted("Down", "a", "warning");
+    end.ends_at = Some(chrono::DateTime::from_timestamp_millis(stage.now_ms()).unwrap().to_rfc3339());
+    first.take_posted(vec![end]).unwrap();
+    drop(first);
+    for _ in 0..2 {
+        let next = stage.start(CONFIG).await;
+        stage.play(&next, 10, async |_| {}).await;
+        let said: Vec<_> =
+            stage.peer.got.lock().iter().map(|g| g.body["status"].as_str().unwrap_or("").to_string()).collect();
+        assert_eq!(said, ["firing", "resolved"]);
+    }
+}

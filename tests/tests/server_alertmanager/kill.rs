@@ -203,7 +203,13 @@ async fn kill_9_between_evaluation_and_receipt_loses_nothing_and_repeats_nothing
         assert_ne!(alerts(before), alerts(after), "{one} and {other} say the same\n{}", stage.story().await);
     }
 
-    // every alert fired once in the ledger
+    // every message that was taken is in the ledger, and every alert has fired there once
+    let sent = async || {
+        let rows = stage.site.api().sql("SELECT DISTINCT detail FROM alert_events WHERE event = 'sent'").await.ok()?;
+        let details: Vec<String> = rows.iter().filter_map(|r| r[0].as_str().map(str::to_string)).collect();
+        each.iter().chain(&all).all(|(key, _)| details.iter().any(|d| d.contains(key))).then_some(())
+    };
+    assert!(wait::until(PATIENCE, sent).await.is_some(), "the ledger lacks a message that was taken");
     let fired = "SELECT count(*), count(DISTINCT alert_id) FROM alert_events WHERE event = 'firing'";
     let rows = stage.site.api().sql(fired).await.unwrap();
     assert_eq!(rows[0].iter().map(Value::as_u64).collect::<Vec<_>>(), [Some(kills as u64); 2]);
