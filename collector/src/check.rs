@@ -81,7 +81,8 @@ pub async fn check(config: &Config) -> Report {
     report
 }
 
-fn try_log(pattern: &Path) -> Result<String, String> {
+/// Whether the files of a pattern can be read.
+pub(crate) fn try_log(pattern: &Path) -> Result<String, String> {
     let files = logs::tailer::matching_files(pattern).map_err(|e| e.to_string())?;
     for file in &files {
         std::fs::File::open(file).map_err(|e| format!("{}: {e}", file.display()))?;
