@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::{
     config::{Config, Destination, KafkaConfig, ServerConfig},
-    databases, kafka, logs, sender,
+    databases, kafka, logs, scrape, sender,
 };
 
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,6 +77,11 @@ pub async fn check(config: &Config) -> Report {
     }
     for log in &config.logs {
         report.add(&format!("log {}", log.path.display()), try_log(&log.path));
+    }
+    for job in &config.scrapes {
+        for (url, result) in scrape::attempt(job).await {
+            report.add(&format!("job {} {url}", job.job_name), result);
+        }
     }
     report
 }

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod grants;
+mod scrape;
+mod slow_statements;
 mod versions;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use collector::{
     config::{Address, DatabaseConfig, Engine},

@@ -1,7 +1,7 @@
 //! Every group of the PostgreSQL template, statements, sessions, objects and plans on PostgreSQL 13 to 18, each run for
 //! real with a replica: a table of groups and rows in the output, none empty without a reason, no column guessed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use collector::databases::{object_queries, plans};
 use futures::future::join_all;
