@@ -23,6 +23,7 @@ for word in "$@"; do
       need npm npm ;;
     peers)
       need promtool prometheus
+      need prometheus-node-exporter prometheus-node-exporter
       need victoria-metrics victoria-metrics
       need amtool prometheus-alertmanager
       need python3 python3

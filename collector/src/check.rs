@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::{
     config::{Config, Destination, KafkaConfig, ServerConfig},
-    databases, kafka, logs, sender,
+    databases, kafka, logs, scrape, sender,
 };
 
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -78,10 +78,16 @@ pub async fn check(config: &Config) -> Report {
     for log in &config.logs {
         report.add(&format!("log {}", log.path.display()), try_log(&log.path));
     }
+    for job in &config.scrapes {
+        for (url, result) in scrape::attempt(job).await {
+            report.add(&format!("job {} {url}", job.job_name), result);
+        }
+    }
     report
 }
 
-fn try_log(pattern: &Path) -> Result<String, String> {
+/// Whether the files of a pattern can be read.
+pub(crate) fn try_log(pattern: &Path) -> Result<String, String> {
     let files = logs::tailer::matching_files(pattern).map_err(|e| e.to_string())?;
     for file in &files {
         std::fs::File::open(file).map_err(|e| format!("{}: {e}", file.display()))?;

@@ -5,6 +5,7 @@
 mod check;
 mod check_kafka;
 pub mod raw;
+mod scrape;
 
 use std::{
     fmt, io,
@@ -14,6 +15,7 @@ use std::{
 };
 
 use proto::{Labels, kafka::Connection};
+pub use scrape::{ScrapeAccess, ScrapeConfig, ScrapeLimits, ScrapeSource};
 
 /// Smallest spool, bytes: room for one segment of every class.
 pub const SPOOL_BYTES_MIN: u64 = 16 << 20;
@@ -47,6 +49,8 @@ pub struct Config {
     pub databases: Vec<DatabaseConfig>,
     /// Log files beside those of the databases.
     pub logs: Vec<LogConfig>,
+    /// Pages of metrics to scrape.
+    pub scrapes: Vec<ScrapeConfig>,
 }
 
 /// Where to send to.
@@ -406,6 +410,17 @@ pub enum LogFormat {
     Jsonlog,
     /// The error log of MySQL or MariaDB.
     ErrorLog,
+    /// Their slow log.
+    SlowLog,
+}
+
+/// What is made of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogRows {
+    /// A row of `logs` for each record.
+    Records,
+    /// A row of `statement_samples` for each execution it tells of.
+    Executions,
 }
 
 /// Where to begin in a file never read before.
@@ -430,6 +445,8 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Where to begin in files never read before.
     pub start: LogStart,
+    /// What is made of it.
+    pub rows: LogRows,
 }
 
 /// What is wrong with a configuration, and where.

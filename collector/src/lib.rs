@@ -9,7 +9,7 @@
 //!
 //! Reading order: `config` (raw, then checked) · `clock` · `source` (what a source is given) · `outlet` (where rows go)
 //! · `spool` (what is kept until it is durable) · `sender` (how it gets there) · `kafka` (the other way) · `host` (node_exporter's metrics) · `databases`
-//! (PostgreSQL, MySQL, MariaDB) · `logs` (their logs) · `self_watch` (what this program costs) · `check` (tries everything) ·
+//! (PostgreSQL, MySQL, MariaDB) · `logs` (their logs) · `scrape` (pages of other exporters) · `self_watch` (what this program costs) · `check` (tries everything) ·
 //! `run` (puts it together).
 
 pub mod check;
@@ -21,6 +21,7 @@ pub mod kafka;
 pub mod logs;
 pub mod outlet;
 pub mod run;
+pub mod scrape;
 pub mod self_watch;
 pub mod sender;
 pub mod source;

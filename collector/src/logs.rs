@@ -2,11 +2,12 @@
 //!
 //! Stages: `tailer` (which files, which bytes, `position`) → `stitch` (bytes to raw records) → `postgres_stderr`,
 //! `postgres_structured`, `mysql_error` (raw record to [`record::Record`]) → `mask` → `classify` (`classes_postgresql`,
-//! `classes_mysql`) → `row`. A row and the position behind it are one record of the spool: nothing is lost or doubled by a kill.
+//! `classes_mysql`) → `row`; or, for single executions, `slow_log` → `execution`. A row and the position behind it are one record of the spool: nothing is lost or doubled by a kill.
 
 pub mod classes_mysql;
 pub mod classes_postgresql;
 pub mod classify;
+pub mod execution;
 pub mod mask;
 pub mod mysql_error;
 pub mod position;
@@ -14,6 +15,7 @@ pub mod postgres_stderr;
 pub mod postgres_structured;
 pub mod record;
 pub mod row;
+pub mod slow_log;
 pub mod stitch;
 pub mod tailer;
 pub mod timestamp;
@@ -27,7 +29,10 @@ use tokio::{
 };
 
 use self::tailer::Tailer;
-use crate::{config::LogConfig, source::Context};
+use crate::{
+    config::{LogConfig, LogRows},
+    source::Context,
+};
 
 /// How often files are looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,11 +44,10 @@ const TURNS_MAX: usize = 16;
 /// Follows configured files and those that databases announce, until shutdown.
 pub async fn watch(configured: Vec<LogConfig>, mut announced: mpsc::Receiver<LogConfig>, context: Context) {
     let mut tailers = Tailers { tailers: Vec::new(), failing: Vec::new() };
-    let marks = context.outlet.marks(Class::Logs);
     for config in configured {
+        let marks = context.outlet.marks(class_of(&config));
         tailers.add(config, &marks);
     }
-    drop(marks);
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -51,7 +55,8 @@ pub async fn watch(configured: Vec<LogConfig>, mut announced: mpsc::Receiver<Log
             () = context.shutdown.cancelled() => return,
             Some(config) = announced.recv() => {
                 if !tailers.has(&config) {
-                    tailers.add(config, &context.outlet.marks(Class::Logs));
+                    let marks = context.outlet.marks(class_of(&config));
+                    tailers.add(config, &marks);
                 }
             }
             _ = ticks.tick() => {
@@ -75,6 +80,14 @@ pub async fn watch(configured: Vec<LogConfig>, mut announced: mpsc::Receiver<Log
     }
 }
 
+/// The class its rows travel in; positions are kept with them.
+fn class_of(config: &LogConfig) -> Class {
+    match config.rows {
+        LogRows::Records => Class::Logs,
+        LogRows::Executions => Class::StatementSamples,
+    }
+}
+
 struct Tailers {
     tailers: Vec<Tailer>,
     /// Trouble already told, by pattern.
@@ -88,7 +101,7 @@ impl Tailers {
 
     /// Adds a pattern; one announced with another format replaces the earlier and goes on where that one is.
     fn add(&mut self, config: LogConfig, marks: &[crate::spool::Mark]) {
-        self.tailers.retain(|t| t.config().path != config.path);
+        self.tailers.retain(|t| (&t.config().path, t.config().rows) != (&config.path, config.rows));
         if self.tailers.len() >= PATTERNS_MAX {
             tracing::warn!(path = %config.path.display(), "more than {PATTERNS_MAX} log patterns; not read");
             return;

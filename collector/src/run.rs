@@ -12,7 +12,7 @@ use crate::{
     kafka::KafkaSender,
     logs,
     outlet::{Outlet, Way},
-    self_watch,
+    scrape, self_watch,
     sender::Sender,
     source::{Context, Desk, LOG_FILES_WAITING_MAX},
     spool::{SYNC_INTERVAL_MS, Spool, SpoolError, SpoolOptions},
@@ -117,6 +117,9 @@ fn start_sources(
     }
     for database in &config.databases {
         sources.spawn(databases::watch(database.clone(), context.clone()));
+    }
+    for job in &config.scrapes {
+        sources.spawn(scrape::watch(job.clone(), context.clone()));
     }
     sources.spawn(logs::watch(config.logs.clone(), announced, context.clone()));
 }

@@ -3,7 +3,7 @@
 //! Every server runs in a private folder on a free loopback port, as the account its package made for it, and is gone
 //! when its value is dropped. Nothing here sleeps for a state: `wait::until` polls with a deadline.
 //!
-//! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` · `mariadb` · `kafka` · `load` (rows
+//! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` (`postgres_versions`) · `mariadb` · `kafka` · `load` (rows
 //! that are counted on both sides) · `rule_states` · `program` (our own) · `receiver` · `shop` (load) · `fault_stage`, `fault_disk`,
 //! `fault_postgres`, `fault_mariadb` (ten real faults).
 
@@ -15,6 +15,7 @@ pub mod kafka;
 pub mod load;
 pub mod mariadb;
 pub mod postgres;
+pub mod postgres_versions;
 pub mod process;
 pub mod program;
 pub mod receiver;

@@ -1,7 +1,8 @@
 //! A private PostgreSQL: its own folder, its own port, trust for loopback, gone with its value.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -76,6 +77,30 @@ impl Postgres {
             "pg_basebackup",
             &["-D", &data, "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-R", "-S", slot, "-c", "fast"],
         )?;
+        server.run().await?;
+        Ok(server)
+    }
+
+    /// A replica made of a copy of this one's files, for programs that come without `pg_basebackup`; this one is
+    /// stopped meanwhile.
+    pub async fn copied_follower(&mut self, slot: &str, options: &[&str]) -> Result<Postgres, StartError> {
+        let mut server = Postgres::folder(&self.bin, options)?;
+        self.stop();
+        let copied = Command::new("cp").arg("-a").arg(self.data_dir()).arg(server.dir.path()).status()?;
+        if !copied.success() {
+            return Err(StartError::Failed(format!("cp: {copied}")));
+        }
+        let follow = format!(
+            "primary_conninfo = 'host=127.0.0.1 port={} user=postgres application_name={slot}'\nprimary_slot_name = '{slot}'\n",
+            self.port
+        );
+        fs::write(server.data_dir().join("standby.signal"), "")?;
+        let mut settings = fs::File::options().append(true).open(server.data_dir().join("postgresql.auto.conf"))?;
+        settings.write_all(follow.as_bytes())?;
+        if is_root() {
+            give(server.dir.path(), "postgres")?;
+        }
+        self.run().await?;
         server.run().await?;
         Ok(server)
     }

@@ -7,10 +7,11 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{
     Address, Config, ConfigError, DATABASES_MAX, DatabaseConfig, Destination, Engine, HostConfig, INTERVAL_MAX,
-    INTERVAL_MIN, Intervals, LogChoice, LogConfig, LogFormat, LogStart, NameFilter, Password, SPOOL_BYTES_DEFAULT,
-    SPOOL_BYTES_MIN, ServerConfig, ServerTls, TlsMode,
+    INTERVAL_MIN, Intervals, LogChoice, LogConfig, LogFormat, LogRows, LogStart, NameFilter, Password,
+    SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MIN, ServerConfig, ServerTls, TlsMode,
     check_kafka::check_kafka,
     raw::{RawConfig, RawDatabase, RawFilter, RawHost, RawIntervals, RawKafka, RawLog, RawLogChoice, RawServer, Text},
+    scrape::{RawScrape, ScrapeConfig, check_scrape},
 };
 
 /// Longest name of an instance, tenant, label or id, bytes.
@@ -52,7 +53,12 @@ impl Place<'_> {
         text.as_ref().map(|t| self.name(t, field)).transpose()
     }
 
-    fn interval(&self, text: &Option<Text>, field: &str, default: Duration) -> Result<Duration, ConfigError> {
+    pub(super) fn interval(
+        &self,
+        text: &Option<Text>,
+        field: &str,
+        default: Duration,
+    ) -> Result<Duration, ConfigError> {
         let Some(text) = text else { return Ok(default) };
         match parse_duration(&text.value) {
             Some(d) if (INTERVAL_MIN..=INTERVAL_MAX).contains(&d) => Ok(d),
@@ -113,6 +119,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
         host: check_host(&place, raw.host)?,
         databases,
         logs: raw.logs.iter().enumerate().map(|(i, log)| check_log(&place, i, log)).collect::<Result<_, _>>()?,
+        scrapes: check_scrapes(&place, raw.scrape_configs)?,
     })
 }
 
@@ -332,6 +339,24 @@ fn check_log_choice(place: &Place<'_>, field: &str, raw: &RawLogChoice) -> Resul
     Ok(choice)
 }
 
+fn check_scrapes(place: &Place<'_>, raw: Vec<Spanned<RawScrape>>) -> Result<Vec<ScrapeConfig>, ConfigError> {
+    let mut jobs = BTreeSet::new();
+    let mut scrapes = Vec::with_capacity(raw.len());
+    for (i, raw) in raw.into_iter().enumerate() {
+        let at = raw.referenced;
+        let scrape = check_scrape(place, i, raw)?;
+        if !jobs.insert(scrape.job_name.clone()) {
+            let message = format!(
+                "scrape_configs[{i}].job_name: {:?} is not allowed; allowed: a name no other job has",
+                scrape.job_name
+            );
+            return Err(place.error(at, message));
+        }
+        scrapes.push(scrape);
+    }
+    Ok(scrapes)
+}
+
 fn check_log(place: &Place<'_>, i: usize, raw: &RawLog) -> Result<LogConfig, ConfigError> {
     let field = |name: &str| format!("logs[{i}].{name}");
     let engine = place.choice(&raw.engine, &field("engine"), &ENGINES)?;
@@ -349,7 +374,17 @@ fn check_log(place: &Place<'_>, i: usize, raw: &RawLog) -> Result<LogConfig, Con
             place.choice(text, &field("format"), &choices)?
         }
         Some(text) => {
-            place.choice(text, &field("format"), &[("auto", LogFormat::Auto), ("error_log", LogFormat::ErrorLog)])?
+            let choices =
+                [("auto", LogFormat::Auto), ("error_log", LogFormat::ErrorLog), ("slow_log", LogFormat::SlowLog)];
+            place.choice(text, &field("format"), &choices)?
+        }
+    };
+    let rows = match &raw.rows {
+        None if format == LogFormat::SlowLog => LogRows::Executions,
+        None => LogRows::Records,
+        Some(text) => {
+            let choices = [("records", LogRows::Records), ("executions", LogRows::Executions)];
+            place.choice(text, &field("rows"), &choices)?
         }
     };
     let starts = [("end", LogStart::End), ("beginning", LogStart::Beginning)];
@@ -358,6 +393,7 @@ fn check_log(place: &Place<'_>, i: usize, raw: &RawLog) -> Result<LogConfig, Con
         instance: place.name(&raw.instance, &field("instance"))?,
         engine,
         format,
+        rows,
         start: match &raw.start {
             None => LogStart::End,
             Some(text) => place.choice(text, &field("start"), &starts)?,

@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::scrape::RawScrape;
+
 /// A text with the place where it stands.
 pub type Text = Spanned<String>;
 
@@ -36,6 +38,9 @@ pub struct RawConfig {
     /// Log files to read beside those of the databases.
     #[serde(default)]
     pub logs: Vec<RawLog>,
+    /// Pages of metrics to scrape, as Prometheus' `scrape_configs`.
+    #[serde(default)]
+    pub scrape_configs: Vec<Spanned<RawScrape>>,
 }
 
 /// Where to send to.
@@ -215,10 +220,12 @@ pub struct RawLog {
     pub instance: Text,
     /// `postgresql`, `mysql` or `mariadb`.
     pub engine: Text,
-    /// `auto`, `stderr`, `csvlog`, `jsonlog` or `error_log`.
+    /// `auto`, `stderr`, `csvlog`, `jsonlog`, `error_log` or `slow_log`.
     pub format: Option<Text>,
     /// The server's `log_line_prefix`, for `stderr`.
     pub line_prefix: Option<Text>,
     /// Where to begin in files never read before: `end` or `beginning`.
     pub start: Option<Text>,
+    /// `records` (rows of logs) or `executions` (rows of statement_samples); of a slow log the latter.
+    pub rows: Option<Text>,
 }

@@ -170,6 +170,6 @@ fn a_password_never_shows_in_debug_output() {
 #[test]
 fn the_example_is_valid() {
     let config = Config::parse("example", include_str!("../../collector.example.yaml")).unwrap();
-    assert_eq!((config.databases.len(), config.logs.len()), (2, 1));
+    assert_eq!((config.databases.len(), config.logs.len(), config.scrapes.len()), (2, 2, 2));
     assert_eq!(config.databases[0].intervals, Intervals::default());
 }

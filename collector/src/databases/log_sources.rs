@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::{connection::Connection, reading::Reading};
-use crate::config::{DatabaseConfig, Engine, LogChoice, LogConfig, LogFormat, LogStart};
+use crate::config::{DatabaseConfig, Engine, LogChoice, LogConfig, LogFormat, LogRows, LogStart};
 
 const POSTGRES_SQL: &str = "select /* tidewatch */ current_setting('logging_collector', true) as collector, current_setting('log_directory', true) as directory,
   current_setting('log_filename', true) as filename, current_setting('log_destination', true) as destination,
   current_setting('log_line_prefix', true) as prefix, current_setting('data_directory', true) as data, pg_backend_pid() as pid";
-const MYSQL_SQL: &str = "SELECT @@log_error AS log_error, @@datadir AS datadir, @@pid_file AS pid_file";
+const MYSQL_SQL: &str = "SELECT @@log_error AS log_error, @@datadir AS datadir, @@pid_file AS pid_file, \
+  @@global.slow_query_log AND FIND_IN_SET('FILE', @@global.log_output) AS slow, @@global.slow_query_log_file AS slow_file";
 
 /// The files this server writes and this host can read. Nothing if the configuration says so, or the server is elsewhere.
 pub async fn read(
@@ -32,14 +33,26 @@ pub async fn read(
             Err(_) => Vec::new(),
         },
     };
-    let log = |(path, format): (PathBuf, LogFormat)| LogConfig {
+    let log = |path: PathBuf, format: LogFormat, rows: LogRows| LogConfig {
         path,
         instance: instance.into(),
         engine,
         format,
         start: LogStart::End,
+        rows,
     };
-    found.into_iter().map(log).collect()
+    let mut logs = Vec::new();
+    for (path, format) in found {
+        match (engine, &format) {
+            (_, LogFormat::SlowLog) => logs.push(log(path, format, LogRows::Executions)),
+            (Engine::Postgresql, _) => {
+                logs.push(log(path.clone(), format.clone(), LogRows::Records));
+                logs.push(log(path, format, LogRows::Executions));
+            }
+            _ => logs.push(log(path, format, LogRows::Records)),
+        }
+    }
+    logs
 }
 
 fn postgres(reading: &Reading) -> Vec<(PathBuf, LogFormat)> {
@@ -99,7 +112,10 @@ fn mysql(reading: &Reading) -> Vec<(PathBuf, LogFormat)> {
             .and_then(|t| t.trim().parse().ok())
             .and_then(stderr_of),
     };
-    path.filter(|p| p.is_file()).map(|p| (p, LogFormat::ErrorLog)).into_iter().collect()
+    let error_log = path.map(|p| (p, LogFormat::ErrorLog));
+    let slow_log = row.text("slow_file").filter(|_| row.truth("slow") == Some(true));
+    let slow_log = slow_log.map(|p| (data.join(p), LogFormat::SlowLog));
+    error_log.into_iter().chain(slow_log).filter(|(p, _)| p.is_file()).collect()
 }
 
 /// The parent of a process, if both bear the name.

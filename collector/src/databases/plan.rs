@@ -97,6 +97,13 @@ pub fn read(dialect: Dialect, json: &str) -> Option<Plan> {
     Some(Plan { fingerprint, summary, total_cost, text })
 }
 
+/// EXPLAIN's JSON, auto_explain's too, without literals; `None`: it is no JSON.
+pub fn masked(dialect: Dialect, json: &str) -> Option<String> {
+    let mut value: Json = serde_json::from_str(json).ok()?;
+    mask(dialect, "", &mut value);
+    Some(value.to_string())
+}
+
 fn text<'a>(node: &'a Json, key: &str) -> &'a str {
     node.get(key).and_then(Json::as_str).unwrap_or("")
 }

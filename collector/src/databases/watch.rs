@@ -79,6 +79,8 @@ pub(super) struct Watch {
     pub families: HashSet<String>,
     pub due: HashMap<String, Instant>,
     pub slow_factor: HashMap<String, u32>,
+    /// Groups whose first text this server does not know.
+    pub read_otherwise: HashSet<String>,
     pub statements: Option<Statements>,
     pub statements_database: Option<String>,
     pub plans: PlanBook,
@@ -103,6 +105,7 @@ pub async fn watch(config: DatabaseConfig, context: Context) {
         families: HashSet::new(),
         due: HashMap::new(),
         slow_factor: HashMap::new(),
+        read_otherwise: HashSet::new(),
         statements: None,
         statements_database: None,
         plans: PlanBook::default(),
@@ -208,6 +211,7 @@ impl Watch {
             });
         }
         self.clear_connection_findings();
+        self.read_otherwise.clear();
         let missing: Vec<(String, String)> = identity.missing_rights.clone();
         for right in ["pg_monitor", "PROCESS"] {
             match missing.iter().find(|(name, _)| name == right) {

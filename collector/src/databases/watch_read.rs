@@ -82,15 +82,22 @@ impl Watch {
         Ok(())
     }
 
+    /// Asks the text the server knows; which of the two that is, is asked once for each connection.
     async fn read_group(
         &mut self,
         connection: &mut Connection,
         group: &Group,
     ) -> Result<super::reading::Reading, Trouble> {
-        match (connection.read(&group.sql).await, &group.sql_else) {
-            (Err(trouble), Some(other)) if trouble.class == Class::MissingObject => connection.read(other).await,
-            (result, _) => result,
+        let Some(other) = &group.sql_else else { return connection.read(&group.sql).await };
+        if !self.read_otherwise.contains(&group.name) {
+            match connection.read(&group.sql).await {
+                Err(trouble) if trouble.class == Class::MissingObject => {
+                    self.read_otherwise.insert(group.name.clone());
+                }
+                result => return result,
+            }
         }
+        connection.read(other).await
     }
 
     fn group_works(&mut self, group: &Group, key: &str) {

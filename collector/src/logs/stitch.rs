@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{mysql_error, postgres_stderr::Prefix};
+use super::{mysql_error, postgres_stderr::Prefix, slow_log};
 use crate::config::{Engine, LogConfig, LogFormat};
 
 /// A record that has not ended after this many bytes is cut there, at a line's end if there is one.
@@ -19,6 +19,8 @@ pub enum Stitch {
     Json,
     /// The error log of MySQL or MariaDB.
     MysqlError,
+    /// Their slow log.
+    SlowLog,
 }
 
 impl Stitch {
@@ -28,6 +30,7 @@ impl Stitch {
             LogFormat::Csvlog => Stitch::Csv,
             LogFormat::Jsonlog => Stitch::Json,
             LogFormat::ErrorLog => Stitch::MysqlError,
+            LogFormat::SlowLog => Stitch::SlowLog,
             LogFormat::Auto | LogFormat::Stderr(None) if config.engine != Engine::Postgresql => Stitch::MysqlError,
             // with logging_collector one prefix setting comes with files of all three kinds
             LogFormat::Auto | LogFormat::Stderr(_) if file.ends_with(".csv") => Stitch::Csv,
@@ -44,6 +47,7 @@ impl Stitch {
         let mut start = 0;
         let mut at = 0;
         let mut in_quotes = false;
+        let mut before: Option<&[u8]> = None;
         while let Some(length) = bytes[at..].iter().position(|b| *b == b'\n') {
             let (line, next) = (&bytes[at..at + length], at + length + 1);
             match self {
@@ -58,14 +62,14 @@ impl Stitch {
                         (start, in_quotes) = (next, false);
                     }
                 }
-                Stitch::Stderr(_) | Stitch::MysqlError => {
-                    if at > start && (self.begins(line) || next - start > RECORD_BYTES_MAX) {
+                Stitch::Stderr(_) | Stitch::MysqlError | Stitch::SlowLog => {
+                    if at > start && (self.begins(line, before) || next - start > RECORD_BYTES_MAX) {
                         records.push(start..at);
                         start = at;
                     }
                 }
             }
-            at = next;
+            (at, before) = (next, Some(line));
         }
         let complete = at > start && is_all && !in_quotes;
         if complete {
@@ -78,11 +82,13 @@ impl Stitch {
         records
     }
 
-    fn begins(&self, line: &[u8]) -> bool {
-        let line = String::from_utf8_lossy(&line[..line.len().min(1024)]);
+    fn begins(&self, line: &[u8], before: Option<&[u8]>) -> bool {
+        let head = |line: &'_ [u8]| String::from_utf8_lossy(&line[..line.len().min(1024)]).into_owned();
+        let line = head(line);
         match self {
             Stitch::Stderr(prefix) => prefix.begins_record(&line),
             Stitch::MysqlError => mysql_error::begins_record(&line),
+            Stitch::SlowLog => slow_log::begins_record(&line, before.map(head).as_deref()),
             Stitch::Csv | Stitch::Json => true,
         }
     }
@@ -109,6 +115,17 @@ mod tests {
     fn quotes_hold_a_csv_record_together() {
         assert_eq!(texts(&Stitch::Csv, "a,\"x\ny\"\nb,\"un", false, false), ["a,\"x\ny\"\n"]);
         assert_eq!(texts(&Stitch::Csv, "a,\"x\n", true, false), [""; 0]);
+    }
+
+    #[test]
+    fn a_slow_log_record_goes_to_the_next_ones_head() {
+        let head = "# User@Host: a[a] @ h []\n# Query_time: 1\n";
+        let text = format!(
+            "# Time: 261125 12:00:00\n{head}select 1;\n{head}select\n2;\n# Time: 261125 12:00:01\n{head}select 3;\n"
+        );
+        let records = texts(&Stitch::SlowLog, &text, true, false);
+        assert_eq!(records.len(), 3, "{records:?}");
+        assert!(records[1].ends_with("select\n2;\n") && records.concat() == text);
     }
 
     #[test]

@@ -14,13 +14,14 @@ use std::{
 
 use proto::{Events, EventsBuilder, Table};
 
+use super::{execution, slow_log};
 use super::{
     position::{FileId, Position},
     row::{self, Origin},
     stitch::Stitch,
 };
 use crate::{
-    config::{LogConfig, LogStart, name_matches},
+    config::{LogConfig, LogRows, LogStart, name_matches},
     spool::{Mark, SpoolError},
 };
 
@@ -99,6 +100,14 @@ impl Tailer {
         Ok(more)
     }
 
+    /// Where its rows go.
+    fn table(&self) -> Table {
+        match self.config.rows {
+            LogRows::Records => Table::Logs,
+            LogRows::Executions => Table::StatementSamples,
+        }
+    }
+
     fn io(&self, source: io::Error) -> PollError {
         PollError::Io { path: self.config.path.clone(), source }
     }
@@ -140,7 +149,7 @@ impl Tailer {
         // a file's first position is kept before any row of it: else a restart would take it for new
         if !begun.is_empty() {
             let marks = begun.iter().filter_map(|id| Some(mark(*id, &self.files.get(id)?.position))).collect();
-            if let Err(e) = emit(Events::new(Table::Logs), marks) {
+            if let Err(e) = emit(Events::new(self.table()), marks) {
                 begun.iter().for_each(|id| drop(self.files.remove(id)));
                 self.is_first_poll = first;
                 return Err(e.into());
@@ -192,12 +201,12 @@ impl Tailer {
         }
         tracing::warn!(pattern = self.pattern, files = vanished.len(), now_ms, "log files vanished while not watched");
         let marks = vanished.into_iter().map(|id| Mark { key: id.key(), value: String::new() }).collect();
-        Ok(emit(Events::new(Table::Logs), marks)?)
+        Ok(emit(Events::new(self.table()), marks)?)
     }
 
     /// Reads a turn of one file; true if there is more.
     fn read(&mut self, id: FileId, now_ms: i64, emit: Emit<'_>) -> Result<bool, PollError> {
-        let path = self.config.path.clone();
+        let (path, table) = (self.config.path.clone(), self.table());
         let failed = |source| PollError::Io { path: path.clone(), source };
         let Some(followed) = self.files.get_mut(&id) else { return Ok(false) };
         let length = followed.file.metadata().map_err(failed)?.len();
@@ -221,11 +230,17 @@ impl Tailer {
         let records = followed.stitch.records(&bytes, reaches_end && is_quiet, is_final);
         let Some(last) = records.last() else { return Ok(false) };
         let end = offset + last.end as u64;
-        let mut builder = EventsBuilder::new(Table::Logs);
+        let mut builder = EventsBuilder::new(table);
         for range in records {
             let raw = String::from_utf8_lossy(&bytes[range]);
-            if !raw.trim().is_empty() {
-                row::add(&mut builder, &followed.origin, &row::read(&followed.stitch, &raw), now_ms);
+            match (table, &followed.stitch) {
+                _ if raw.trim().is_empty() => {}
+                (Table::StatementSamples, stitch) => {
+                    if let Some(execution) = execution_of(stitch, &raw) {
+                        execution::add(&mut builder, &followed.origin, &execution, now_ms);
+                    }
+                }
+                (_, stitch) => row::add(&mut builder, &followed.origin, &row::read(stitch, &raw), now_ms),
             }
         }
         let position = Position::at(&followed.file, &self.pattern, end).map_err(failed)?;
@@ -243,9 +258,19 @@ impl Tailer {
             return Ok(());
         }
         let marks = over.iter().map(|id| Mark { key: id.key(), value: String::new() }).collect();
-        emit(Events::new(Table::Logs), marks)?;
+        emit(Events::new(self.table()), marks)?;
         over.iter().for_each(|id| drop(self.files.remove(id)));
         Ok(())
+    }
+}
+
+/// The execution a raw record tells of.
+fn execution_of(stitch: &Stitch, raw: &str) -> Option<execution::Execution> {
+    match stitch {
+        Stitch::SlowLog => slow_log::parse(raw),
+        // Most records tell of none: they are not taken apart.
+        _ if raw.contains("duration: ") => execution::of_record(&row::read(stitch, raw)),
+        _ => None,
     }
 }
 

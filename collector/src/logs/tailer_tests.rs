@@ -48,6 +48,7 @@ fn config(path: PathBuf, start: LogStart) -> LogConfig {
         engine: Engine::Postgresql,
         format: LogFormat::Stderr(Some("%p ".into())),
         start,
+        rows: LogRows::Records,
     }
 }
 
