@@ -61,7 +61,7 @@ pub enum QueryError {
     Parse(ParseError),
     /// The times make no range (HTTP `bad_data`).
     #[error("{0}")]
-    BadRange(&'static str),
+    BadRange(String),
     /// The query cannot be evaluated on this data (HTTP `execution`).
     #[error("{0}")]
     Execution(String),
@@ -269,14 +269,14 @@ impl Engine {
         stop: StopCheck<'_>,
     ) -> Result<Answer, QueryError> {
         if step_ms <= 0 {
-            return Err(QueryError::BadRange("zero or negative query resolution step widths are not accepted"));
+            return Err(QueryError::BadRange("zero or negative query resolution step widths are not accepted".into()));
         }
         if end_ms < start_ms {
-            return Err(QueryError::BadRange("end timestamp must not be before start time"));
+            return Err(QueryError::BadRange("end timestamp must not be before start time".into()));
         }
         if !matches!(query.expr.value_type(), ValueType::Scalar | ValueType::Vector) {
             let got = query.expr.value_type().documented();
-            return Err(QueryError::Execution(format!(
+            return Err(QueryError::BadRange(format!(
                 "invalid expression type \"{got}\" for range query, must be Scalar or instant Vector"
             )));
         }

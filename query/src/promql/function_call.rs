@@ -21,8 +21,8 @@ pub(super) fn call(ev: &Evaluator<'_>, call: &Call, steps: &Steps) -> Result<Val
         "end" => return constant(seconds(ev.times.end_ms)),
         "range" => return constant(seconds(ev.times.end_ms - ev.times.start_ms)),
         "step" => return constant(seconds(ev.times.step_ms)),
-        "min_of" => return extreme(ev, call, steps, |a, b| a < b),
-        "max_of" => return extreme(ev, call, steps, |a, b| a > b),
+        "min_of" => return extreme(ev, call, steps, math::smaller),
+        "max_of" => return extreme(ev, call, steps, math::larger),
         "scalar" => return scalar_of(ev, call, steps),
         "vector" => vec![constant_series(Labels::empty(), ev.scalar(&call.args[0], steps)?)],
         "timestamp" => timestamp(ev, call, steps)?,
@@ -54,19 +54,9 @@ pub(super) fn named_away(ev: &Evaluator<'_>, series: Vec<Series>) -> Result<Vec<
     if ev.options.delayed_name_removal { Ok(dropped) } else { merge_same(dropped) }
 }
 
-fn extreme(
-    ev: &Evaluator<'_>,
-    call: &Call,
-    steps: &Steps,
-    first_wins: fn(f64, f64) -> bool,
-) -> Result<Value, QueryError> {
+fn extreme(ev: &Evaluator<'_>, call: &Call, steps: &Steps, pick: fn(f64, f64) -> f64) -> Result<Value, QueryError> {
     let (a, b) = (ev.scalar(&call.args[0], steps)?, ev.scalar(&call.args[1], steps)?);
-    let pick = |(a, b): (f64, f64)| match (a, b) {
-        (a, b) if a.is_nan() || b.is_nan() => f64::NAN,
-        (a, b) if first_wins(a, b) => a,
-        (_, b) => b,
-    };
-    Ok(Value::Scalar(a.into_iter().zip(b).map(pick).collect()))
+    Ok(Value::Scalar(a.into_iter().zip(b).map(|(a, b)| pick(a, b)).collect()))
 }
 
 fn scalar_of(ev: &Evaluator<'_>, call: &Call, steps: &Steps) -> Result<Value, QueryError> {
@@ -165,10 +155,8 @@ fn clamp(ev: &Evaluator<'_>, call: &Call, steps: &Steps) -> Result<Vec<Series>, 
             if super::value::is_absent(*v) {
             } else if low > high {
                 *v = ABSENT;
-            } else if v.is_nan() || low.is_nan() || high.is_nan() {
-                *v = f64::NAN;
             } else {
-                *v = v.min(*high).max(*low);
+                *v = math::larger(*low, math::smaller(*high, *v));
             }
         }
         out.push(series);

@@ -15,8 +15,8 @@ pub(super) static PARTS: &[super::function_math::FloatMap] = &[
 const SECONDS_PER_DAY: i64 = 86_400;
 
 fn seconds(v: f64) -> Option<i64> {
-    // Beyond this no calendar means anything.
-    const SECONDS_MAX: f64 = 1e15;
+    // Beyond this, and for NaN, Go's conversion to an integer depends on the processor.
+    const SECONDS_MAX: f64 = 9.2e18;
     (v.abs() <= SECONDS_MAX).then_some(v as i64)
 }
 
@@ -70,6 +70,7 @@ mod tests {
             assert_eq!(days_from_civil(y, m, d), day);
         }
         assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(date(9.2e18).0, 291_536_396_232.0);
         assert_eq!(days_in_month((2016, 2, 1)), 29.0);
     }
 }

@@ -52,6 +52,33 @@ fn sign(v: f64) -> f64 {
     }
 }
 
+/// The larger of two as Go's `math.Max` has it: +Inf even beside NaN, otherwise NaN beside NaN, and 0 above -0.
+pub(super) fn larger(a: f64, b: f64) -> f64 {
+    match (a, b) {
+        (f64::INFINITY, _) | (_, f64::INFINITY) => f64::INFINITY,
+        (a, b) if a.is_nan() || b.is_nan() => f64::NAN,
+        (a, b) if a == b => {
+            if a.is_sign_negative() {
+                b
+            } else {
+                a
+            }
+        }
+        (a, b) => {
+            if a > b {
+                a
+            } else {
+                b
+            }
+        }
+    }
+}
+
+/// The smaller of two as Go's `math.Min` has it: -Inf even beside NaN, otherwise NaN beside NaN, and -0 below 0.
+pub(super) fn smaller(a: f64, b: f64) -> f64 {
+    -larger(-a, -b)
+}
+
 /// The multiple of `nearest` closest to `v`; halves go up.
 pub(super) fn round(v: f64, nearest: f64) -> f64 {
     // Dividing by the inverse is more exact than multiplying by fractions such as 0.1.
