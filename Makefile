@@ -53,6 +53,7 @@ setup-web:
 soak: setup web ## the long runs: kill loop, two minutes away, store seeds; results are kept in docs/soak.md
 	$(CARGO) build --workspace --bins
 	SOAK=1 $(CARGO) test --workspace --test pipeline_kill --test pipeline_kafka --test server_alertmanager -- --nocapture
+	SOAK=1 TIDEWATCH_QUERIES=10000 $(CARGO) test --workspace --test prometheus -- --nocapture
 	TIDEWATCH_SEEDS=10000 $(CARGO) test --workspace --lib -- --nocapture store::
 
 bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in benches/README.md
