@@ -66,11 +66,11 @@ function need(condition, what) {
 }
 
 /** Waits until a condition on the page holds; says what was waited for when it doesn't. */
-async function until(what, holds) {
-  const deadline = Date.now() + WAIT_MS;
+async function until(what, holds, patienceMs = WAIT_MS) {
+  const deadline = Date.now() + patienceMs;
   for (;;) {
     if (await holds()) return;
-    if (Date.now() > deadline) throw new Missing(`waited ${WAIT_MS / 1000} s for ${what} (at ${page.url()}); the page says: ${(await page.locator("main").innerText()).slice(0, 400)}`);
+    if (Date.now() > deadline) throw new Missing(`waited ${patienceMs / 1000} s for ${what} (at ${page.url()}); the page says: ${(await page.locator("main").innerText()).slice(0, 400)}`);
     await page.waitForTimeout(200);
   }
 }
@@ -281,10 +281,11 @@ async function foresee(query) {
   await until("a forecast drawn with its band", async () => {
     await settled();
     if ((await page.locator(".forecast .chart canvas").count()) > 0) return true;
-    await page.getByRole("button", { name: "Run" }).click();
-    await page.waitForTimeout(2000);
+    // A young server has too few steps at first.
+    await page.waitForTimeout(5000);
+    await page.reload();
     return false;
-  });
+  }, EVIDENCE_MS);
   await seen("forecast");
 }
 
