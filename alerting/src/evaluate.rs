@@ -380,12 +380,17 @@ fn decide(
         let id = was.map_or_else(|| Active::make_id(*fingerprint, track.active_at_ms), |a| a.id.clone());
         let ended = steps.iter().any(|s| matches!(s.change, Change::Resolved | Change::Dropped));
         let track = Track { value: candidate.value, ..track };
+        // an alert that ends says what it said while it fired; the value at its end stands beside that
+        let annotations = match was.filter(|_| ended) {
+            Some(was) => was.annotations.clone(),
+            None => candidate.annotations.clone(),
+        };
         let alert = Active {
             id,
             fingerprint: *fingerprint,
             labels,
             result_labels: candidate.result_labels.clone(),
-            annotations: candidate.annotations.clone(),
+            annotations,
             track,
         };
         for transition in steps {

@@ -100,6 +100,11 @@ impl SelfMetrics {
         let _ = self.rules.set((alerting, last_reload));
     }
 
+    /// Whether the last reload took effect, and when the last one that did was, milliseconds.
+    pub fn last_reload(&self) -> (bool, i64) {
+        self.rules.get().map_or((true, self.started_ms), |(_, last)| last.read())
+    }
+
     /// All numbers now.
     pub fn read(&self) -> Vec<Metric> {
         let mut list = List::default();

@@ -137,6 +137,11 @@ async fn answers_have_prometheus_form() {
         ("/api/v1/label/instance/values?match[]=http_total".into(), json!(["a", "b"])),
         ("/api/v1/label/U__http_2e_status/values".into(), json!(["500"])),
         ("/api/v1/label/instance/values?match[]=http_total&limit=1".into(), json!(["a"])),
+        // RE2's quoting, which Rust's regular expressions lack
+        (
+            "/api/v1/label/instance/values?match[]=http_total%7Binstance%3D~%22%5C%5CQa%5C%5CE%22%7D".into(),
+            json!(["a"]),
+        ),
         ("/api/v1/label/instance/values?start=1&end=2".into(), json!([])),
         (
             "/api/v1/metadata?metric=http_total".into(),

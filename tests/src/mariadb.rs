@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use collector::config::{Address, DatabaseConfig, Engine};
 use mysql_async::{Conn, OptsBuilder};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -118,6 +119,11 @@ impl MariaDb {
     /// Its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("mariadb.sock")
+    }
+
+    /// What a collector needs to read it as `root`, over its socket.
+    pub fn config(&self) -> DatabaseConfig {
+        DatabaseConfig::new(Engine::Mariadb, Address::Socket { path: self.socket(), port: 0 }, "root")
     }
 
     /// Its port of 127.0.0.1.

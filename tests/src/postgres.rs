@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use collector::config::{Address, DatabaseConfig, Engine};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -219,6 +220,12 @@ impl Postgres {
     /// Its port of 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What a collector needs to read it as `postgres`, over its port.
+    pub fn config(&self) -> DatabaseConfig {
+        let address = Address::Tcp { host: "127.0.0.1".into(), port: self.port };
+        DatabaseConfig::new(Engine::Postgresql, address, "postgres")
     }
 
     /// Folder of its Unix socket.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use collector::{
     Context,
-    config::{Address, DatabaseConfig, Engine, Intervals, LogStart, Password},
+    config::{DatabaseConfig, Intervals, LogStart, Password},
     databases::{
         connection::{Connection, OwnStatements},
         fingerprint,
@@ -17,18 +17,6 @@ use proto::Table;
 use tests::{MariaDb, Postgres, wait::until};
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-fn tcp(port: u16) -> Address {
-    Address::Tcp { host: "127.0.0.1".into(), port }
-}
-
-fn postgres_config(server: &Postgres) -> DatabaseConfig {
-    DatabaseConfig::new(Engine::Postgresql, tcp(server.port()), "postgres")
-}
-
-fn mariadb_config(server: &MariaDb) -> DatabaseConfig {
-    DatabaseConfig::new(Engine::Mariadb, Address::Socket { path: server.socket(), port: 0 }, "root")
-}
 
 /// A watch with everything it sent.
 struct Watched {
@@ -143,7 +131,7 @@ async fn postgresql_plan_changes_when_an_index_is_dropped() {
     let shop = server.connect("shop").await.unwrap();
     shop.batch_execute("create table orders (id int primary key, customer int, note text); create index orders_customer on orders (customer); \
         insert into orders select i, i % 5000, 'n' || i from generate_series(1, 50000) i; analyze orders").await.unwrap();
-    let mut watched = Watched::start(quick(postgres_config(&server)));
+    let mut watched = Watched::start(quick(server.config()));
     watched.up(1.0).await;
     let sql = |i: i32| format!("select count(*), max(note) from orders where customer = {i}");
     let id = fingerprint(Dialect::Postgresql, &sql(1)).id;
@@ -210,7 +198,7 @@ async fn mariadb_plan_changes_when_an_index_is_dropped() {
         )
         .await
         .unwrap();
-    let mut watched = Watched::start(quick(mariadb_config(&server)));
+    let mut watched = Watched::start(quick(server.config()));
     watched.up(1.0).await;
     let sql = |i: i32| format!("select count(*), max(note) from shop.orders where customer = {i}");
     let id = fingerprint(Dialect::Mysql, &sql(1)).id;
@@ -258,7 +246,7 @@ async fn postgresql_troubles_are_said_once_and_pass() {
     let rules = std::fs::read_to_string(&hba).unwrap();
     std::fs::write(&hba, format!("host all watcher 127.0.0.1/32 scram-sha-256\n{rules}")).unwrap();
     admin.batch_execute("select pg_reload_conf()").await.unwrap();
-    let mut config = quick(postgres_config(&server));
+    let mut config = quick(server.config());
     config.user = "watcher".into();
     config.password = Password::Text("wrong".into());
     until(LIMIT, async || {
@@ -315,7 +303,7 @@ async fn mariadb_troubles_are_said_once_and_pass() {
     let mut server = MariaDb::start(&["--performance-schema=OFF"]).await.unwrap();
     let mut admin = server.connect("root").await.unwrap();
     admin.query_drop("create user watcher@'%' identified by 'right'").await.unwrap();
-    let mut config = quick(mariadb_config(&server));
+    let mut config = quick(server.config());
     config.user = "watcher".into();
     config.password = Password::Text("wrong".into());
     let mut watched = Watched::start(config);
@@ -356,7 +344,7 @@ async fn mariadb_troubles_are_said_once_and_pass() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb_error_log_is_followed_through_rotation() {
     let server = MariaDb::start(&["--innodb-print-all-deadlocks=ON", "--log-warnings=2"]).await.unwrap();
-    let mut watched = Watched::start(quick(mariadb_config(&server)));
+    let mut watched = Watched::start(quick(server.config()));
     let mut log = watched.log_files.recv().await.unwrap();
     assert_eq!(log.path, server.error_log());
     // From the first byte, so that what the files hold can be compared with what was sent.

@@ -170,7 +170,7 @@ async fn levels_are_one_identity_and_a_blind_rule_holds_its_state() {
     let stage = Stage::new().await;
     stage.write(
         "rules.yml",
-        "groups:\n- name: g\n  interval: 1s\n  rules:\n  - alert: Full\n    sql: SELECT name, value FROM (SELECT name, size_bytes AS value FROM objects ORDER BY ts DESC LIMIT 1) WHERE 1 / (value - 13) < 99\n    levels: {warning: {above: 80, recover: 70}, critical: {above: 90, recover: 85}}\n",
+        "groups:\n- name: g\n  interval: 1s\n  rules:\n  - alert: Full\n    sql: SELECT name, value FROM (SELECT name, size_bytes AS value FROM objects ORDER BY ts DESC LIMIT 1) WHERE 1 / (value - 13) < 99\n    levels: {warning: {above: 80, recover: 70}, critical: {above: 90, recover: 85}}\n    annotations: {summary: '{{ $value }} full'}\n",
     );
     let alerting = stage.start(CONFIG).await;
     let sizes = [50, 85, 95, 88, 75, 13, 13, 75, 60];
@@ -192,6 +192,17 @@ async fn levels_are_one_identity_and_a_blind_rule_holds_its_state() {
     );
     let ids = stage.sql("SELECT DISTINCT alert_id FROM alert_events").await;
     assert_eq!(ids.len(), 1, "one identity through all levels");
+    let end = stage
+        .sql("SELECT value, annotations FROM alert_events WHERE event = 'resolved'")
+        .await
+        .pop()
+        .expect("it ended");
+    let said = end.get("annotations").and_then(Json::as_str).unwrap_or("").to_string();
+    assert_eq!(
+        (end.get("value"), said.as_str()),
+        (Some(&60.0.into()), r#"{"summary":"75 full"}"#),
+        "what it last said"
+    );
     let rules = alerting.rules_json(&RulesFilter::default()).await;
     assert_eq!(rules["groups"][0]["rules"][0]["health"], "ok");
     let ledger = stage.ledger("Full").await;

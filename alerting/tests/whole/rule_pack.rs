@@ -45,3 +45,19 @@ async fn every_built_in_rule_fires_when_it_should_and_only_then() {
     println!("{} built-in rules, {} files of unit tests", pack.len(), files.len());
     assert!(without.is_empty(), "rules that no test sees fire and rest: {without:?}");
 }
+
+#[test]
+fn documents_count_the_rules_there_are() {
+    let groups = alerting::builtin::groups(15_000).unwrap();
+    let count = groups.iter().flat_map(|g| &g.rules).filter(|r| r.alerting().is_some()).count();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (file, says) in [
+        ("README.md", format!("{count} graded rules")),
+        ("README.zh.md", format!("{count} 条分级规则")),
+        ("docs/alerting.md", format!("holds {count} rules")),
+        ("docs/status.md", format!("{count} rules, each with unit tests")),
+    ] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        assert!(text.contains(&says), "{file} does not say {says:?}");
+    }
+}

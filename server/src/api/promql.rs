@@ -122,7 +122,7 @@ pub async fn exemplars(State(api): State<Api>, form: Form) -> ApiResult {
 
 /// The query as Prometheus would write it.
 pub async fn format(State(api): State<Api>, form: Form) -> ApiResult {
-    Reply::json(&parse(&api, &form)?.to_string())
+    Reply::json(&query::promql::pretty(&parse(&api, &form)?))
 }
 
 /// The query's tree.

@@ -43,7 +43,7 @@ fn stored(asked: &query::promql::Matcher) -> Result<Matcher, storage::MatcherErr
         query::promql::MatchOp::Re => MatchOp::Regex,
         query::promql::MatchOp::Nre => MatchOp::NotRegex,
     };
-    Matcher::new(asked.name(), op, asked.value())
+    Matcher::new(asked.name(), op, &asked.rust_value())
 }
 
 /// Answers with a list of texts, cut at the limit.

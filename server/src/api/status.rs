@@ -38,11 +38,12 @@ pub async fn build_info() -> ApiResult {
 /// How it runs.
 pub async fn runtime_info(State(api): State<Api>) -> ApiResult {
     let retention = api.settings.store.retention.metrics.age_ms;
+    let (reloaded, reloaded_ms) = api.metrics.last_reload();
     Reply::json(&json!({
         "startTime": format_ms(api.started_ms),
         "CWD": std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default(),
-        "reloadConfigSuccess": true,
-        "lastConfigTime": format_ms(api.started_ms),
+        "reloadConfigSuccess": reloaded,
+        "lastConfigTime": format_ms(reloaded_ms),
         "corruptionCount": 0,
         "goroutineCount": 0,
         "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),

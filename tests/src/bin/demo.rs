@@ -76,7 +76,7 @@ async fn main() -> ExitCode {
     };
     let outcome = tokio::select! {
         outcome = run(arguments) => outcome,
-        _ = interrupted() => {
+        _ = tests::process::interrupted() => {
             println!("\nstopping; nothing stays behind");
             return ExitCode::SUCCESS;
         }
@@ -87,18 +87,6 @@ async fn main() -> ExitCode {
             eprintln!("\ndemo failed: {error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
 }
 

@@ -73,7 +73,7 @@ struct Outcome {
 async fn main() -> ExitCode {
     let outcome = tokio::select! {
         outcome = run() => outcome,
-        () = interrupted() => {
+        () = tests::process::interrupted() => {
             println!("\nstopping; nothing stays behind");
             return ExitCode::FAILURE;
         }
@@ -85,18 +85,6 @@ async fn main() -> ExitCode {
             eprintln!("\nfaults: {error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
 }
 

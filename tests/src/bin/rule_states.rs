@@ -116,7 +116,7 @@ async fn main() -> ExitCode {
     };
     let outcome = tokio::select! {
         outcome = run(own_only) => outcome,
-        () = asked_to_stop() => Err(anyhow::anyhow!("stopped; nothing stays behind")),
+        () = tests::process::interrupted() => Err(anyhow::anyhow!("stopped; nothing stays behind")),
     };
     let rows = match outcome {
         Ok(rows) => rows,
@@ -143,18 +143,6 @@ async fn main() -> ExitCode {
         rows.len() - rows.iter().filter(|r| r.fired_s.is_none()).count()
     );
     if silent.is_empty() && (own_only || without.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }
 
 /// Over, or kept up by others who work on this machine.

@@ -32,7 +32,7 @@ pub async fn postgres_grants(server: &Postgres, major: u32) {
     ] {
         client.batch_execute(sql).await.unwrap();
     }
-    let bare = account(&postgres_config(server), "bare");
+    let bare = account(&server.config(), "bare");
     let first = missing(&bare).await;
     let whats: Vec<&str> = first.iter().map(|t| t.what.as_str()).collect();
     for what in ["pg_monitor", "metrics wal_directory", "database closed", "plans"] {
@@ -46,12 +46,12 @@ pub async fn postgres_grants(server: &Postgres, major: u32) {
 
     client.batch_execute("grant connect on database closed to public").await.unwrap();
     client.batch_execute(&grants(Engine::Postgresql, "scripted")).await.unwrap();
-    let left = missing(&account(&postgres_config(server), "scripted")).await;
+    let left = missing(&account(&server.config(), "scripted")).await;
     let whats: Vec<&str> = left.iter().map(|t| t.what.as_str()).collect();
     // Before 14 there is no role that reads everything; the script says so.
     assert_eq!(whats, if major < 14 { &["plans"][..] } else { &[][..] }, "{major}: {left:?}");
     let own = OwnStatements::default();
-    let mut session = Connection::open(&account(&postgres_config(server), "scripted"), None, &own).await.unwrap();
+    let mut session = Connection::open(&account(&server.config(), "scripted"), None, &own).await.unwrap();
     let written = session.read("create table should_not_be (id int)").await;
     assert!(written.is_err(), "{major}: the account writes");
     session.close().await;
@@ -71,7 +71,7 @@ async fn mariadb_rights_named_by_check_are_enough() {
     client.query_drop("create database app").await.unwrap();
     client.query_drop("create table app.t (id int primary key)").await.unwrap();
     client.query_drop("create user bare").await.unwrap();
-    let bare = account(&mariadb_config(&server), "bare");
+    let bare = account(&server.config(), "bare");
     let first = missing(&bare).await;
     let whats: Vec<&str> = first.iter().map(|t| t.what.as_str()).collect();
     for what in ["PROCESS", "statement statistics", "metrics transactions", "metrics replica", "table sizes and plans"]
@@ -88,5 +88,5 @@ async fn mariadb_rights_named_by_check_are_enough() {
     for statement in script.lines().filter(|l| !l.starts_with("--")) {
         client.query_drop(statement).await.unwrap_or_else(|e| panic!("{statement}: {e}"));
     }
-    assert_eq!(missing(&account(&mariadb_config(&server), "scripted")).await, []);
+    assert_eq!(missing(&account(&server.config(), "scripted")).await, []);
 }

@@ -29,18 +29,6 @@ use tests::{MariaDb, Postgres, wait::until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn tcp(port: u16) -> Address {
-    Address::Tcp { host: "127.0.0.1".into(), port }
-}
-
-fn postgres_config(server: &Postgres) -> DatabaseConfig {
-    DatabaseConfig::new(Engine::Postgresql, tcp(server.port()), "postgres")
-}
-
-fn mariadb_config(server: &MariaDb) -> DatabaseConfig {
-    DatabaseConfig::new(Engine::Mariadb, Address::Socket { path: server.socket(), port: 0 }, "root")
-}
-
 /// Reads every group of a template once and prints what each gave; those in `may_be_empty` may give nothing.
 async fn every_group_gives_samples(config: &DatabaseConfig, version: i64, may_be_empty: &[&str]) {
     let mut wrong = Vec::new();
@@ -81,7 +69,7 @@ async fn postgresql_metrics() {
         "table_bloat",
         "xmin_horizon",
     ];
-    every_group_gives_samples(&postgres_config(&server), 150_018, &empty).await;
+    every_group_gives_samples(&server.config(), 150_018, &empty).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +78,7 @@ async fn mariadb_metrics() {
     let mut client = server.connect("root").await.unwrap();
     client.query_drop("create database app; create table app.t (id int auto_increment primary key); insert into app.t values (1), (2)").await.unwrap();
     client.query_drop("select * from app.t").await.unwrap();
-    every_group_gives_samples(&mariadb_config(&server), 101_119, &["replica", "table_io"]).await;
+    every_group_gives_samples(&server.config(), 101_119, &["replica", "table_io"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +90,7 @@ async fn postgresql_statement_deltas_equal_what_was_run() {
         .await
         .unwrap();
     let own = OwnStatements::default();
-    let mut connection = Connection::open(&postgres_config(&server), None, &own).await.unwrap();
+    let mut connection = Connection::open(&server.config(), None, &own).await.unwrap();
     let mut statements = PostgresStatements::default();
     let sql = |i: i32| format!("select * from orders where id in ({i}, {}) and note = 'secret {i}'", i + 1);
     client.batch_execute(&sql(1)).await.unwrap();
@@ -134,7 +122,7 @@ async fn mariadb_statement_deltas_equal_what_was_run() {
     client.query_drop("create database app").await.unwrap();
     client.query_drop("create table app.orders (id int primary key, note varchar(20))").await.unwrap();
     let own = OwnStatements::default();
-    let mut connection = Connection::open(&mariadb_config(&server), None, &own).await.unwrap();
+    let mut connection = Connection::open(&server.config(), None, &own).await.unwrap();
     let mut statements = MysqlStatements::default();
     let sql = |i: i32| {
         format!("SELECT * FROM app.`Orders` WHERE id IN ({i}, {}) AND note = 'secret {i}'", i + 1)
@@ -177,7 +165,7 @@ async fn postgresql_blockers() {
     middle.batch_execute("begin; update t set v = 9 where id = 2").await.unwrap();
     let waiting = tokio::spawn(async move { middle.batch_execute("update t set v = 8 where id = 1; rollback").await });
     let waiting_too = tokio::spawn(async move { last.batch_execute("update t set v = 7 where id = 2").await });
-    let mut connection = Connection::open(&postgres_config(&server), None, &OwnStatements::default()).await.unwrap();
+    let mut connection = Connection::open(&server.config(), None, &OwnStatements::default()).await.unwrap();
     let sessions = until(LIMIT, async || {
         let sessions = postgres_activity::read(&mut connection, &Default::default()).await.unwrap();
         (sessions.iter().filter(|s| !s.blocked_by.is_empty()).count() == 2).then_some(sessions)
@@ -215,7 +203,7 @@ async fn mariadb_blockers() {
     head.query_drop("update app.t set v = 9 where id = 1").await.unwrap();
     let waiting = tokio::spawn(async move { middle.query_drop("update app.t set v = 8 where id = 1").await });
     let waiting_too = tokio::spawn(async move { ddl.query_drop("alter table app.t add column x int").await });
-    let mut connection = Connection::open(&mariadb_config(&server), None, &OwnStatements::default()).await.unwrap();
+    let mut connection = Connection::open(&server.config(), None, &OwnStatements::default()).await.unwrap();
     let mut views = mysql_activity::Views::default();
     let sessions = until(LIMIT, async || {
         let sessions = mysql_activity::read(&mut connection, Engine::Mariadb, &mut views, &[]).await.unwrap();

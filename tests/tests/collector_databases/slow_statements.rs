@@ -149,7 +149,7 @@ async fn mariadb_slow_log_gives_samples() {
         assert!(row[5].parse::<f64>().unwrap() > 0.0);
     }
     // The server says itself where its slow log is.
-    let config = mariadb_config(&server);
+    let config = server.config();
     let mut connection = Connection::open(&config, None, &OwnStatements::default()).await.unwrap();
     let logs = collector::databases::log_sources::read(&mut connection, &config, "db", Engine::Mariadb).await;
     assert!(logs.iter().any(|l| l.format == LogFormat::SlowLog && l.path.ends_with("slow.log")), "{logs:?}");

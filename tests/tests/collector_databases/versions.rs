@@ -160,9 +160,9 @@ async fn try_version(major: u32) -> Result<Seen, StartError> {
     let number: i64 =
         client.query_one("select current_setting('server_version_num')::bigint", &[]).await.unwrap().get(0);
     assert_eq!(number / 10_000, i64::from(major));
-    let config = postgres_config(&server);
+    let config = server.config();
     let primary = read_groups(&config, number, ServerRole::Primary, &mut wrong).await;
-    let of_replica = read_groups(&postgres_config(&replica), number, ServerRole::Replica, &mut wrong).await;
+    let of_replica = read_groups(&replica.config(), number, ServerRole::Replica, &mut wrong).await;
     other_readers(&server, &client, number, &mut wrong).await;
     grants::postgres_grants(&server, major).await;
     drop(client);
@@ -173,7 +173,7 @@ async fn try_version(major: u32) -> Result<Seen, StartError> {
 /// Statements, sessions, objects and plans.
 async fn other_readers(server: &Postgres, client: &tokio_postgres::Client, number: i64, wrong: &mut Vec<String>) {
     let own = OwnStatements::default();
-    let mut connection = Connection::open(&postgres_config(server), None, &own).await.unwrap();
+    let mut connection = Connection::open(&server.config(), None, &own).await.unwrap();
     let mut statements = PostgresStatements::default();
     statements.read(&mut connection, 1_000, &own).await.unwrap();
     for i in 0..7 {
