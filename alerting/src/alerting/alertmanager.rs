@@ -36,7 +36,7 @@ pub struct AlertsFilter {
 
 impl Alerting {
     /// Takes alerts that others post: all that are right, and says of the others what is wrong.
-    pub fn take_posted(&self, posted: Vec<Posted>) -> Result<(), String> {
+    pub async fn take_posted(&self, posted: Vec<Posted>) -> Result<(), String> {
         let now_ms = (self.0.clock)();
         let timeout_ms = self.settings().resolve_timeout_ms;
         let (mut happenings, mut changed, mut errors) = (Vec::new(), Vec::new(), Vec::new());
@@ -52,7 +52,7 @@ impl Alerting {
                 }
             }
         }
-        self.happened(&happenings, RULE_GROUP, now_ms);
+        self.happened(&happenings, RULE_GROUP, now_ms).await;
         let settings = self.settings();
         for alert in changed {
             let note = self.note(&settings, &alert, RULE_GROUP);
@@ -64,11 +64,11 @@ impl Alerting {
     }
 
     /// Ends posted alerts that were not posted again in time.
-    pub(super) fn expire_posted(&self, now_ms: i64) {
+    pub(super) async fn expire_posted(&self, now_ms: i64) {
         let ended: Vec<(Happening, Option<String>)> =
             self.0.outside.lock().expire(now_ms).into_iter().map(|h| (h, None)).collect();
         if !ended.is_empty() {
-            self.happened(&ended, RULE_GROUP, now_ms);
+            self.happened(&ended, RULE_GROUP, now_ms).await;
         }
     }
 

@@ -7,7 +7,7 @@ use super::start::load;
 use super::{Alerting, StartError};
 use crate::active::Active;
 use crate::config::Settings;
-use crate::group::{Group, mark_stale, rule_gone};
+use crate::group::{Group, mark_stale};
 use crate::ledger::rule_group;
 use crate::outside;
 use crate::rule::RuleGroup;
@@ -53,9 +53,7 @@ impl Alerting {
         firing.extend(gone.iter().cloned());
         self.reroute(settings, firing, now_ms);
         drop(groups);
-        for (group, alert) in gone {
-            self.happened(&[(rule_gone(alert, now_ms), None)], &group, now_ms);
-        }
+        self.rules_gone(gone, now_ms).await;
         self.0.due.notify_one();
         Ok(())
     }

@@ -34,7 +34,7 @@ impl Alerting {
                     next_ms = next_ms.min(free.next_slot_ms());
                 }
             }
-            self.expire_posted(now_ms);
+            self.expire_posted(now_ms).await;
             self.flush(now_ms);
             next_ms = next_ms.min(self.0.outside.lock().next_end_ms().unwrap_or(i64::MAX));
             next_ms = next_ms.min(self.0.pipeline.lock().dispatcher.next_due_ms().unwrap_or(i64::MAX));

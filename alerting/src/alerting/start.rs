@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::dispatch::Dispatcher;
 use crate::evidence::Collector;
 use crate::forecast::kept::Forecasts;
-use crate::group::{Group, rule_gone};
+use crate::group::Group;
 use crate::history::{self, Remembered};
 use crate::known::Known;
 use crate::ledger::rule_group;
@@ -101,16 +101,13 @@ impl Alerting {
         alerting.know_again(&groups).await;
         *alerting.0.groups.write().await = groups.into_iter().map(|g| Arc::new(tokio::sync::Mutex::new(g))).collect();
         let timeout_ms = alerting.settings().resolve_timeout_ms;
-        for (group, alert) in orphans {
-            if group == outside::RULE_GROUP {
-                // whoever posted it has as long as ever to post it again
-                alerting.reintroduce(&alert, &group, now_ms);
-                alerting.0.outside.lock().remember(alert, now_ms + timeout_ms);
-                continue;
-            }
-            let gone = rule_gone(alert, now_ms);
-            alerting.happened(&[(gone, None)], &group, now_ms);
+        let (posted, gone): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|(group, _)| group == outside::RULE_GROUP);
+        for (group, alert) in posted {
+            // whoever posted it has as long as ever to post it again
+            alerting.reintroduce(&alert, &group, now_ms);
+            alerting.0.outside.lock().remember(alert, now_ms + timeout_ms);
         }
+        alerting.rules_gone(gone, now_ms).await;
         alerting.tell_ends(now_ms).await;
         Ok(alerting)
     }

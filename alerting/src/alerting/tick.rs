@@ -1,12 +1,14 @@
 //! Evaluation: groups whose slot has come, and what happened in them.
 
+use std::collections::BTreeMap;
+
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::Alerting;
 use crate::active::{Active, Happening};
 use crate::config::Settings;
 use crate::evaluate::Evaluator;
-use crate::group::Group;
+use crate::group::{Group, rule_gone};
 use crate::ledger::{Page, rule_group, subject};
 use crate::message::AlertNote;
 use crate::outside;
@@ -16,7 +18,7 @@ use crate::state::Change;
 impl Alerting {
     /// Evaluates every group whose slot has come, and puts what is to be told into the outbox.
     pub async fn tick(&self, now_ms: i64) {
-        self.expire_posted(now_ms);
+        self.expire_posted(now_ms).await;
         let groups = self.0.groups.read().await;
         let evaluator = self.evaluator();
         let mut under_way: FuturesUnordered<_> = groups.iter().map(|g| self.evaluate(g, &evaluator, now_ms)).collect();
@@ -55,16 +57,18 @@ impl Alerting {
                 (happening, expr)
             })
             .collect();
-        drop(group);
-        self.happened(&with_expr, &name, now_ms);
+        // still under its lock: what happens next is not told before this
+        self.happened(&with_expr, &name, now_ms).await;
     }
 
     /// Writes steps down, hands them to the pipeline, and has evidence collected for what began to fire.
-    pub(super) fn happened(&self, happenings: &[(Happening, Option<String>)], rule_group: &str, now_ms: i64) {
-        let mut page = Page::default();
+    pub(super) async fn happened(&self, happenings: &[(Happening, Option<String>)], rule_group: &str, now_ms: i64) {
+        let (mut steps, mut page) = (Page::default(), Page::default());
+        happenings.iter().for_each(|(happening, _)| steps.add_happening(happening, rule_group));
+        // on disk before anybody is told: else a crash could forget what was told, and tell the state before it again
+        steps.keep(&self.0.store, &self.0.tenant, now_ms).await;
         let settings = self.settings();
         for (happening, expr) in happenings {
-            page.add_happening(happening, rule_group);
             let subject = subject(&happening.alert, rule_group);
             let mut note = self.note(&settings, &happening.alert, rule_group);
             match happening.transition.change {
@@ -73,11 +77,7 @@ impl Alerting {
                     self.collect_evidence(alert, expr, subject, &mut page, now_ms);
                 }
                 Change::LevelChanged { .. } => {}
-                Change::Resolved => {
-                    note.ends_at_ms = Some(happening.ts_ms);
-                    note.end_reason = Some(happening.transition.reason.word().into());
-                }
-                Change::BackToPending => {
+                Change::Resolved | Change::BackToPending => {
                     note.ends_at_ms = Some(happening.ts_ms);
                     note.end_reason = Some(happening.transition.reason.word().into());
                 }
@@ -96,6 +96,17 @@ impl Alerting {
             }
         }
         page.write(&self.0.store, &self.0.tenant, now_ms);
+    }
+
+    /// Ends alerts whose rules are gone; each comes with its group and file.
+    pub(super) async fn rules_gone(&self, gone: Vec<(String, Active)>, now_ms: i64) {
+        let mut by_group: BTreeMap<String, Vec<(Happening, Option<String>)>> = BTreeMap::new();
+        for (group, alert) in gone {
+            by_group.entry(group).or_default().push((rule_gone(alert, now_ms), None));
+        }
+        for (group, ends) in &by_group {
+            self.happened(ends, group, now_ms).await;
+        }
     }
 
     /// What receivers are told of an alert; one from outside keeps its own link and gets no labels of ours.

@@ -37,8 +37,8 @@ async fn alerts_of_others_are_told_held_back_and_explained() {
     let id = alerting.set_silence(silence(&stage, "host", "quiet"), "s-1".into()).unwrap();
     let all =
         || vec![posted("Down", "a", "critical"), posted("Slow", "a", "warning"), posted("Down", "quiet", "warning")];
-    alerting.take_posted(all()).unwrap();
-    let error = alerting.take_posted(vec![posted("Slow", "b", "warning"), Posted::default()]).unwrap_err();
+    alerting.take_posted(all()).await.unwrap();
+    let error = alerting.take_posted(vec![posted("Slow", "b", "warning"), Posted::default()]).await.unwrap_err();
     assert_eq!(error, "at least one label pair required", "what is right is taken beside what is wrong");
     stage.play(&alerting, 3, async |_| {}).await;
     assert_eq!(stage.peer.story(), ["first notification:1/0", "first notification:1/0"]);
@@ -80,7 +80,7 @@ async fn alerts_of_others_are_told_held_back_and_explained() {
 
     // the silence ends: what still fires is told at the group's next turn; not posted again: all end
     alerting.expire_silence(&id).unwrap();
-    alerting.take_posted(all()).unwrap();
+    alerting.take_posted(all()).await.unwrap();
     stage.play(&alerting, 6, async |_| {}).await;
     assert_eq!(stage.peer.got.lock().last().unwrap().body["groupLabels"]["host"], "quiet");
     stage.play(&alerting, 50, async |_| {}).await;
@@ -94,7 +94,7 @@ async fn alerts_of_others_are_told_held_back_and_explained() {
 async fn acknowledged_alerts_are_not_repeated_and_restarts_remember_everything() {
     let stage = Stage::new().await;
     let first = stage.start(CONFIG).await;
-    first.take_posted(vec![posted("Down", "a", "warning"), posted("Down", "b", "warning")]).unwrap();
+    first.take_posted(vec![posted("Down", "a", "warning"), posted("Down", "b", "warning")]).await.unwrap();
     stage.play(&first, 2, async |_| {}).await;
     let id =
         first.alerts("firing", 9).await.unwrap().iter().find(|a| a["labels"]["host"] == "a").unwrap()["id"].clone();
@@ -107,7 +107,7 @@ async fn acknowledged_alerts_are_not_repeated_and_restarts_remember_everything()
     let second = stage.start(CONFIG).await;
     assert_eq!(second.silence(&silence_id).unwrap().comment, "upgrade");
     let again = || vec![posted("Down", "a", "warning"), posted("Down", "b", "warning")];
-    second.take_posted(again()).unwrap();
+    second.take_posted(again()).await.unwrap();
     stage.play(&second, 30, async |_| {}).await;
     assert_eq!(stage.peer.story(), ["first notification:1/0", "first notification:1/0"], "neither is repeated");
     let alert = second.alert(id).await.unwrap().unwrap();
@@ -126,7 +126,7 @@ async fn acknowledged_alerts_are_not_repeated_and_restarts_remember_everything()
 async fn new_routes_hold_for_what_fires_already_and_no_end_is_lost() {
     let stage = Stage::new().await;
     let alerting = stage.start(CONFIG).await;
-    alerting.take_posted(vec![posted("Down", "a", "warning"), posted("Down", "b", "warning")]).unwrap();
+    alerting.take_posted(vec![posted("Down", "a", "warning"), posted("Down", "b", "warning")]).await.unwrap();
     stage.play(&alerting, 2, async |_| {}).await;
     let to =
         || stage.peer.got.lock().iter().map(|g| g.body["receiver"].as_str().unwrap().to_string()).collect::<Vec<_>>();
@@ -142,7 +142,7 @@ async fn new_routes_hold_for_what_fires_already_and_no_end_is_lost() {
     let mut ends = vec![posted("Down", "a", "warning"), posted("Down", "b", "warning")];
     let now = chrono::DateTime::from_timestamp_millis(stage.now_ms()).unwrap().to_rfc3339();
     ends.iter_mut().for_each(|e| e.ends_at = Some(now.clone()));
-    alerting.take_posted(ends).unwrap();
+    alerting.take_posted(ends).await.unwrap();
     alerting.reload(stage.settings(&moved)).await.unwrap();
     stage.play(&alerting, 30, async |_| {}).await;
     let ended = stage.peer.got.lock().iter().filter(|g| g.body["status"] == "resolved").count();
@@ -158,11 +158,11 @@ async fn new_routes_hold_for_what_fires_already_and_no_end_is_lost() {
 async fn an_end_that_comes_before_its_groups_turn_is_told_after_a_restart() {
     let stage = Stage::new().await;
     let first = stage.start(CONFIG).await;
-    first.take_posted(vec![posted("Down", "a", "warning")]).unwrap();
+    first.take_posted(vec![posted("Down", "a", "warning")]).await.unwrap();
     stage.play(&first, 1, async |_| {}).await;
     let mut end = posted("Down", "a", "warning");
     end.ends_at = Some(chrono::DateTime::from_timestamp_millis(stage.now_ms()).unwrap().to_rfc3339());
-    first.take_posted(vec![end]).unwrap();
+    first.take_posted(vec![end]).await.unwrap();
     drop(first);
     for _ in 0..2 {
         let next = stage.start(CONFIG).await;

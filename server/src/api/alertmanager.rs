@@ -213,6 +213,6 @@ pub async fn groups(State(api): State<Api>, form: Form) -> Answer {
 /// Alerts that others post.
 pub async fn take_alerts(State(api): State<Api>, body: Bytes) -> Answer {
     let posted: Vec<Posted> = serde_json::from_slice(&body).map_err(|e| bad(format!("alerts: {e}")))?;
-    api.alerting.take_posted(posted).map_err(bad)?;
+    api.alerting.take_posted(posted).await.map_err(bad)?;
     Ok(StatusCode::OK.into_response())
 }
