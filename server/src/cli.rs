@@ -106,11 +106,19 @@ pub struct Ports {
     /// Address for collectors; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub grpc_listen: Option<SocketAddr>,
+    /// Takes the object store over from the server it belongs to, which must be gone for good.
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 impl From<Ports> for Overrides {
     fn from(ports: Ports) -> Overrides {
-        Overrides { data_dir: ports.data_dir, http_listen: ports.http_listen, grpc_listen: ports.grpc_listen }
+        Overrides {
+            data_dir: ports.data_dir,
+            http_listen: ports.http_listen,
+            grpc_listen: ports.grpc_listen,
+            take_over: ports.take_over,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod check;
 mod check_kafka;
+mod check_object_store;
 pub mod raw;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -89,6 +90,8 @@ pub struct Overrides {
     pub http_listen: Option<SocketAddr>,
     /// `--grpc-listen`.
     pub grpc_listen: Option<SocketAddr>,
+    /// `--take-over`.
+    pub take_over: bool,
 }
 
 impl Config {
@@ -123,6 +126,7 @@ impl Config {
         if let Some(data_dir) = overrides.data_dir {
             self.store.data_dir = data_dir;
         }
+        self.store.take_over = overrides.take_over;
         self
     }
 }

@@ -146,7 +146,10 @@ impl SelfMetrics {
         list.counter("tidewatch_storage_notices_lost_total", "Notices dropped for slow subscribers.", s.notices_lost);
         list.gauge("tidewatch_storage_full", "1 while the disk is full.", f64::from(u8::from(s.full)));
         let poisoned = f64::from(u8::from(s.poisoned.is_some()));
-        list.gauge("tidewatch_storage_poisoned", "1 if a sync failed and no writes are taken.", poisoned);
+        list.gauge("tidewatch_storage_poisoned", "1 if no writes are taken until a restart.", poisoned);
+        if let Some(remote) = &s.remote {
+            remote_store(list, remote);
+        }
         for reason in Refusal::ALL {
             let labels = vec![("reason", reason.as_str().to_owned())];
             let rows = s.refused.get(&reason).copied().unwrap_or(0);
@@ -292,4 +295,20 @@ impl SelfMetrics {
         samples.push(&Labels::from_pairs([(METRIC_NAME, "up"), ("instance", instance), ("job", JOB)]), now_ms, 1.0);
         samples.build()
     }
+}
+
+/// The object store that parts are in, and what of it is kept here.
+fn remote_store(list: &mut List, remote: &storage::RemoteStats) {
+    let cache = &remote.cache;
+    list.counter("tidewatch_storage_remote_requests_total", "Requests to the object store.", remote.requests);
+    list.counter("tidewatch_storage_remote_errors_total", "Requests that failed after all retries.", remote.errors);
+    list.counter("tidewatch_storage_remote_read_bytes_total", "Bytes of parts fetched.", remote.read_bytes);
+    list.counter("tidewatch_storage_remote_written_bytes_total", "Bytes of parts sent.", remote.written_bytes);
+    list.gauge("tidewatch_storage_cache_bytes", "Parts kept on the local disk.", cache.bytes);
+    list.gauge("tidewatch_storage_cache_bytes_max", "Most that may be kept.", cache.bytes_max);
+    list.counter("tidewatch_storage_cache_hits_total", "Blocks that were here.", cache.hits);
+    list.counter("tidewatch_storage_cache_misses_total", "Blocks that were fetched.", cache.misses);
+    list.counter("tidewatch_storage_cache_evicted_total", "Blocks removed for room.", cache.evicted);
+    list.counter("tidewatch_storage_cache_damaged_total", "Blocks found damaged, fetched again.", cache.damaged);
+    list.counter("tidewatch_storage_cache_errors_total", "Blocks the local disk did not take.", cache.errors);
 }

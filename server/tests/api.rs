@@ -27,7 +27,7 @@ impl Running {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let free = Some("127.0.0.1:0".parse().unwrap());
-        let overrides = Overrides { data_dir: Some(dir.path().into()), http_listen: free, grpc_listen: free };
+        let overrides = Overrides { data_dir: Some(dir.path().into()), http_listen: free, grpc_listen: free, ..Overrides::default() };
         let config = Config::parse("test", "alerting: {builtin_rules: false}").unwrap().with(overrides);
         let server = serve::start(config, "self".into(), || NOW_MS).await.unwrap();
         fill(&server).await;
@@ -335,6 +335,7 @@ async fn a_port_that_is_taken_is_said_before_anything_is_opened() {
         data_dir: Some(data_dir.clone()),
         http_listen: Some(taken.local_addr().unwrap()),
         grpc_listen: Some("127.0.0.1:0".parse().unwrap()),
+        ..Overrides::default()
     };
     let config = Config::defaults().unwrap().with(overrides);
     let Err(error) = serve::start(config, "self".into(), || NOW_MS).await else { panic!("it started") };

@@ -38,6 +38,8 @@ pub struct StoreConfig {
     pub part_bytes_max: u64,
     /// What to do at start about damage to promised data.
     pub on_damage: OnDamage,
+    /// Whether an object store that is another server's becomes this one's.
+    pub take_over: bool,
 }
 
 impl Default for StoreConfig {
@@ -54,6 +56,7 @@ impl Default for StoreConfig {
             segment_bytes: 32 << 20,
             part_bytes_max: 256 << 20,
             on_damage: OnDamage::Stop,
+            take_over: false,
         }
     }
 }
@@ -79,10 +82,8 @@ impl StoreConfig {
         if self.flush_age_ms <= 0 {
             return refuse("flush_age_ms", "must be positive".into());
         }
-        if let ObjectStoreConfig::S3(s3) = &self.object_store
-            && s3.bucket.is_empty()
-        {
-            return refuse("object_store.bucket", "must not be empty".into());
+        if let ObjectStoreConfig::S3(s3) = &self.object_store {
+            s3.check().or_else(|(field, message)| refuse(field, message))?;
         }
         Ok(())
     }
@@ -98,21 +99,93 @@ pub enum ObjectStoreConfig {
     S3(S3Config),
 }
 
+impl std::fmt::Display for ObjectStoreConfig {
+    /// Where it is, without credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ObjectStoreConfig::Local => f.write_str("local"),
+            ObjectStoreConfig::S3(s3) => write!(f, "{}, cache {} bytes", crate::remote::place(s3), s3.cache_bytes_max),
+        }
+    }
+}
+
 /// How to reach an S3-compatible store.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct S3Config {
     /// Bucket.
     pub bucket: String,
     /// Everything is below this prefix; may be empty.
     pub prefix: String,
-    /// Region; empty: `us-east-1`.
+    /// Region; empty: from the environment, else `us-east-1`.
     pub region: String,
-    /// `http://127.0.0.1:9000` and the like; empty: Amazon's.
+    /// `http://127.0.0.1:9000` and the like; empty: from the environment, else Amazon's.
     pub endpoint: String,
-    /// Key id; empty: from the environment.
+    /// Key id; empty: key and secret from the environment, else the instance's role.
     pub access_key_id: String,
-    /// Secret; empty: from the environment.
+    /// Secret of `access_key_id`.
     pub secret_access_key: String,
+    /// Most bytes of parts that are kept on the local disk; 0: none.
+    pub cache_bytes_max: u64,
+    /// How long one request may take, milliseconds.
+    pub timeout_ms: u64,
+    /// How long a request that fails is tried again, milliseconds, at most [`RETRY_MS_MAX`].
+    pub retry_ms: u64,
+}
+
+impl Default for S3Config {
+    fn default() -> S3Config {
+        S3Config {
+            bucket: String::new(),
+            prefix: String::new(),
+            region: String::new(),
+            endpoint: String::new(),
+            access_key_id: String::new(),
+            secret_access_key: String::new(),
+            cache_bytes_max: 10 << 30,
+            timeout_ms: 30_000,
+            retry_ms: 20_000,
+        }
+    }
+}
+
+/// Longest time that a request to an object store is tried again, milliseconds: its signature is good for little longer.
+pub const RETRY_MS_MAX: u64 = 240_000;
+
+impl S3Config {
+    /// The field that can't be used, and why.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let refuse = |field, message: &str| Err((field, message.to_owned()));
+        let in_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+        if !(3..=63).contains(&self.bucket.len()) || !self.bucket.bytes().all(in_name) {
+            let allowed = "a bucket's name: 3 to 63 lower-case letters, digits, - and .";
+            return Err(("object_store.bucket", format!("{:?} is not allowed; allowed: {allowed}", self.bucket)));
+        }
+        let in_prefix = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+        if !self.prefix.bytes().all(in_prefix) || self.prefix.split('/').any(|part| part == "." || part == "..") {
+            return refuse("object_store.prefix", "allowed: letters, digits, -, _, . and / between them");
+        }
+        if !self.endpoint.is_empty() {
+            let host = self.endpoint.strip_prefix("https://").or_else(|| self.endpoint.strip_prefix("http://"));
+            let host = host.map(|host| host.trim_end_matches('/'));
+            // whoever writes a key into the URL would find it again in messages
+            if host.is_none_or(|host| host.is_empty() || host.contains(['/', '@', '?', '#', ' '])) {
+                let allowed = "https://HOST, http://HOST:PORT and the like, without path and password";
+                return refuse("object_store.endpoint", &format!("allowed: {allowed}"));
+            }
+        }
+        if self.access_key_id.is_empty() != self.secret_access_key.is_empty() {
+            let message = "access_key_id and secret_access_key_file belong together: give both, or neither to take \
+                           AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or the instance's role";
+            return refuse("object_store.access_key_id", message);
+        }
+        if self.timeout_ms == 0 {
+            return refuse("object_store.timeout", "must be positive");
+        }
+        if self.retry_ms > RETRY_MS_MAX {
+            return refuse("object_store.retry_for", &format!("allowed: at most {RETRY_MS_MAX} ms"));
+        }
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for S3Config {

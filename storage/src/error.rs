@@ -43,6 +43,24 @@ pub enum OpenError {
         /// The latest known here.
         known: u32,
     },
+    /// Parts and manifest are another server's.
+    #[error(
+        "{place} belongs to the server on {host} since {since}; if that one is gone for good, start once with --take-over"
+    )]
+    Owned {
+        /// The object store.
+        place: String,
+        /// The other server's host.
+        host: String,
+        /// When it took the store.
+        since: String,
+    },
+    /// The object store doesn't keep two servers apart.
+    #[error("{place} ignores conditions (If-None-Match) on writes, so two servers could both take it for theirs")]
+    Unconditional {
+        /// The object store.
+        place: String,
+    },
     /// Reading or writing failed.
     #[error("{what}: {source}")]
     Io {
@@ -83,8 +101,8 @@ pub enum AppendError {
     /// No room: disk or head full. Try again later.
     #[error("no room: {0}")]
     Full(String),
-    /// A sync failed; reopen the store.
-    #[error("the store takes no writes since a sync failed: {0}")]
+    /// A sync failed, or the object store is another server's by now; reopen the store.
+    #[error("the store takes no writes any more: {0}")]
     Poisoned(String),
     /// The store was closed.
     #[error("the store is closed")]
@@ -123,6 +141,12 @@ pub enum MaintainError {
         /// Why it failed.
         #[source]
         source: object_store::Error,
+    },
+    /// Another server has taken the object store over; this one takes no writes any more.
+    #[error("{place} was taken over by another server; this one takes no writes any more")]
+    Lost {
+        /// The object store.
+        place: String,
     },
     /// A part could not be read.
     #[error(transparent)]

@@ -11,7 +11,7 @@
 //! Reading order: `config` · `append` (what goes in) · `error` · `disk` (the seam under log and local state) · `log` (the
 //! bytes that make an append durable; docs/formats/log.md) · `admission` (what is refused) · `sources` (what is a resend) ·
 //! `offsets` (how far a stream was read) · `head` (recent rows) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` ·
-//! `manifest` (which parts there are; docs/formats/manifest.md) · `upkeep` (flush, compaction, expiry) with its pure choices
+//! `remote` (parts in an S3-compatible store, with a local cache) · `manifest` (which parts there are; docs/formats/manifest.md) · `upkeep` (flush, compaction, expiry) with its pure choices
 //! `compact` and `retain` · `snapshot` (reads) · `recover` (opening) · `store` (all of it together) · `stats` · `matcher`.
 
 mod admission;
@@ -29,6 +29,7 @@ pub mod metrics;
 mod offsets;
 mod part;
 mod recover;
+mod remote;
 mod retain;
 pub mod snapshot;
 mod sources;
@@ -44,5 +45,5 @@ pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metrics::{ReadError, SeriesQuery, SeriesSamples};
 pub use proto::samples::Family;
 pub use snapshot::{EventQuery, Snapshot};
-pub use stats::{FlushReason, FlushReport, MaintainReport, StoreStats, TableStats};
+pub use stats::{CacheStats, FlushReason, FlushReport, MaintainReport, RemoteStats, StoreStats, TableStats};
 pub use store::{Notice, Store, Subscription};

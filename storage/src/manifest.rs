@@ -3,16 +3,14 @@
 //! One line — `tidewatch-manifest`, format version, CRC32C of the rest in hex, length of the rest — then JSON.
 //! Byte by byte: docs/formats/manifest.md.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+mod home;
 
-use object_store::{ObjectStore, ObjectStoreExt, path};
+use std::collections::BTreeMap;
+
+pub(crate) use home::ManifestHome;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    MaintainError, OpenError,
-    disk::{self, Disk},
-    part::PartEntry,
-};
+use crate::part::PartEntry;
 
 /// Version of the manifest's format.
 pub(crate) const VERSION: u32 = 2;
@@ -114,61 +112,6 @@ impl Manifest {
     }
 }
 
-/// Where the manifest is kept: beside the log if parts are local, else in the object store.
-#[derive(Clone)]
-pub(crate) enum ManifestHome {
-    Local { disk: Arc<dyn Disk>, path: PathBuf },
-    Object { objects: Arc<dyn ObjectStore> },
-}
-
-impl ManifestHome {
-    /// The manifest; `None` if there never was one.
-    pub(crate) async fn load(&self) -> Result<Option<Manifest>, OpenError> {
-        let (file, bytes) = match self {
-            ManifestHome::Local { disk, path } => {
-                let file = path.display().to_string();
-                match disk.read(path) {
-                    Ok(bytes) => (file, bytes),
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                    Err(source) => return Err(OpenError::Io { what: format!("reading {file}"), source }),
-                }
-            }
-            ManifestHome::Object { objects } => {
-                let failed = |source| OpenError::ObjectStore { what: "reading the manifest".into(), source };
-                match objects.get(&path::Path::from(NAME)).await {
-                    Ok(found) => (NAME.to_owned(), found.bytes().await.map_err(failed)?.to_vec()),
-                    Err(object_store::Error::NotFound { .. }) => return Ok(None),
-                    Err(e) => return Err(failed(e)),
-                }
-            }
-        };
-        match Manifest::decode(&bytes) {
-            Ok(manifest) => Ok(Some(manifest)),
-            Err(ManifestError::Version(found)) => Err(OpenError::Version { file, found, known: VERSION }),
-            Err(ManifestError::Damaged(what)) => Err(OpenError::Damaged { file, offset: 0, what }),
-        }
-    }
-
-    /// Replaces the manifest. After an error it is unknown which one is there: the old or the new.
-    pub(crate) async fn save(&self, manifest: &Manifest) -> Result<(), MaintainError> {
-        let bytes = manifest.encode();
-        match self {
-            ManifestHome::Local { disk, path } => {
-                let (disk, path) = (disk.clone(), path.clone());
-                let what = format!("replacing {}", path.display());
-                let done = tokio::task::spawn_blocking(move || disk::replace(&*disk, &path, &bytes)).await;
-                let done = done.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-                done.map_err(|source| MaintainError::Io { what, source })
-            }
-            ManifestHome::Object { objects } => {
-                let put = objects.put(&path::Path::from(NAME), bytes.into()).await;
-                put.map(|_| ())
-                    .map_err(|source| MaintainError::ObjectStore { what: "replacing the manifest".into(), source })
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -209,7 +152,7 @@ mod tests {
         let golden = include_bytes!("../testdata/manifest-v2");
         assert_eq!(Manifest::decode(golden).unwrap(), example());
         assert_eq!(String::from_utf8(example().encode()).unwrap(), String::from_utf8(golden.to_vec()).unwrap());
-        assert_eq!(crate::part::part_path("0", "logs", 20_779, 7), example().parts[0].path);
+        assert_eq!(crate::part::part_path("0", "logs", 20_779, 7, None), example().parts[0].path);
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! A part as the store holds it, and the object store that parts are in.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bytes::Bytes;
-use object_store::{
-    ObjectStore, ObjectStoreExt, aws::AmazonS3Builder, local::LocalFileSystem, path, prefix::PrefixStore,
-};
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart, local::LocalFileSystem, path};
 use proto::Table;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +16,7 @@ use crate::{
     config::DAY_MS,
     disk::Disk,
     metrics::{MetricsCache, MetricsPart, PartInfo},
+    remote::{self, PARTS_PREFIX, RemoteStats, RemoteStore},
 };
 
 /// Name of the metrics table in paths, manifest and statistics.
@@ -50,11 +50,12 @@ pub(crate) fn event_table(name: &str) -> Option<Table> {
     Table::from_name(name)
 }
 
-/// Where a part with this identity lives.
-pub(crate) fn part_path(tenant: &str, table: &str, day: i64, id: u64) -> String {
+/// Where a part with this identity lives. In a remote store `session` tells the process that wrote it.
+pub(crate) fn part_path(tenant: &str, table: &str, day: i64, id: u64, session: Option<u32>) -> String {
     let date = chrono::DateTime::from_timestamp_millis(day.saturating_mul(DAY_MS))
         .map_or_else(|| format!("day{day}"), |t| t.format("%Y-%m-%d").to_string());
-    format!("v1/{tenant}/{table}/{date}/{id:016x}.parquet")
+    let session = session.map_or_else(String::new, |session| format!("-{session:08x}"));
+    format!("{PARTS_PREFIX}/{tenant}/{table}/{date}/{id:016x}{session}.parquet")
 }
 
 /// A part in use: as long as someone holds it, its file stays.
@@ -68,10 +69,25 @@ pub(crate) struct Part {
 #[derive(Clone)]
 pub(crate) struct PartStore {
     pub(crate) objects: Arc<dyn ObjectStore>,
-    /// If parts are local files: where, and through what they are synced.
-    local: Option<(PathBuf, Arc<dyn Disk>)>,
+    home: PartsHome,
     cache: Arc<MetricsCache>,
 }
+
+/// Where parts are.
+#[derive(Clone)]
+enum PartsHome {
+    /// Files below a folder, and through what they are synced.
+    Local { root: PathBuf, disk: Arc<dyn Disk> },
+    /// Objects in a store whose name in messages is `place`.
+    Remote { store: Arc<RemoteStore>, place: Arc<str>, session: u32 },
+}
+
+/// A remote part larger than this is sent in pieces of this size, bytes: no request takes long.
+const PIECE_BYTES: usize = 8 << 20;
+/// Pieces under way at the same time.
+const PIECES_AT_ONCE: usize = 4;
+/// Folder of the local copies of remote parts, in the data directory.
+const CACHE_DIR: &str = "cache";
 
 /// Memory for footers and indexes of metrics parts, bytes.
 const CACHE_BYTES_MAX: usize = 256 << 20;
@@ -87,34 +103,59 @@ impl PartStore {
                 disk.create_dir(&root)
                     .map_err(|source| OpenError::Io { what: format!("creating {}", root.display()), source })?;
                 let objects = Arc::new(LocalFileSystem::new_with_prefix(&root).map_err(failed)?);
-                Ok(PartStore { objects, local: Some((root, disk)), cache })
+                Ok(PartStore { objects, home: PartsHome::Local { root, disk }, cache })
             }
             ObjectStoreConfig::S3(s3) => {
-                let mut builder = AmazonS3Builder::from_env().with_bucket_name(&s3.bucket);
-                builder = builder.with_region(if s3.region.is_empty() { "us-east-1" } else { &s3.region });
-                if !s3.endpoint.is_empty() {
-                    builder = builder.with_endpoint(&s3.endpoint).with_allow_http(s3.endpoint.starts_with("http://"));
-                }
-                if !s3.access_key_id.is_empty() {
-                    builder =
-                        builder.with_access_key_id(&s3.access_key_id).with_secret_access_key(&s3.secret_access_key);
-                }
-                let bucket = builder.build().map_err(failed)?;
-                let objects = Arc::new(PrefixStore::new(bucket, s3.prefix.as_str()));
-                Ok(PartStore { objects, local: None, cache })
+                let store = RemoteStore::s3(s3, &dir.join(CACHE_DIR))?;
+                Ok(PartStore::remote(store, remote::place(s3), cache))
             }
         }
     }
 
-    /// An object store given from outside, for tests.
-    #[cfg(test)]
-    pub(crate) fn of(objects: Arc<dyn ObjectStore>) -> PartStore {
-        PartStore { objects, local: None, cache: MetricsCache::new(CACHE_BYTES_MAX) }
+    fn remote(store: RemoteStore, place: String, cache: Arc<MetricsCache>) -> PartStore {
+        let store = Arc::new(store);
+        // names of one process' parts are never another's, whatever it may still send when it is thought gone
+        let session = uuid::Uuid::new_v4().as_fields().0;
+        PartStore { objects: store.clone(), home: PartsHome::Remote { store, place: place.into(), session }, cache }
     }
 
-    /// Whether parts (and the manifest) are local files.
-    pub(crate) fn is_local(&self) -> bool {
-        self.local.is_some()
+    /// A remote store given from outside, for tests.
+    #[cfg(test)]
+    pub(crate) fn over(objects: Arc<dyn ObjectStore>, dir: &Path, cache_bytes_max: u64) -> PartStore {
+        let store = RemoteStore::over(objects, &dir.join(CACHE_DIR), cache_bytes_max);
+        let store = store.unwrap_or_else(|e| panic!("{e}"));
+        PartStore::remote(store, "memory".into(), MetricsCache::new(CACHE_BYTES_MAX))
+    }
+
+    /// Name of the remote store in messages; `None`: parts (and the manifest) are local files.
+    pub(crate) fn remote_place(&self) -> Option<&str> {
+        match &self.home {
+            PartsHome::Local { .. } => None,
+            PartsHome::Remote { place, .. } => Some(place),
+        }
+    }
+
+    /// Numbers of the remote store, if it is one.
+    pub(crate) fn remote_stats(&self) -> Option<RemoteStats> {
+        match &self.home {
+            PartsHome::Local { .. } => None,
+            PartsHome::Remote { store, .. } => Some(store.stats()),
+        }
+    }
+
+    /// Where a new part of this identity goes.
+    pub(crate) fn path_of(&self, tenant: &str, table: &str, day: i64, id: u64) -> String {
+        let session = match &self.home {
+            PartsHome::Local { .. } => None,
+            PartsHome::Remote { session, .. } => Some(*session),
+        };
+        part_path(tenant, table, day, id, session)
+    }
+
+    /// Lets go of local copies of parts that are not among these.
+    pub(crate) fn cache_only(&self, named: &BTreeSet<&str>) {
+        let PartsHome::Remote { store, .. } = &self.home else { return };
+        store.keep_only(named);
     }
 
     /// A part ready to be read.
@@ -134,16 +175,25 @@ impl PartStore {
 
     /// Writes a part's file, durably.
     pub(crate) async fn put(&self, path: &str, bytes: Bytes) -> Result<(), MaintainError> {
-        self.objects
-            .put(&path::Path::from(path), bytes.into())
-            .await
-            .map_err(|source| MaintainError::ObjectStore { what: format!("writing {path}"), source })?;
+        let at = path::Path::from(path);
+        let put = async {
+            if self.remote_place().is_none() || bytes.len() <= PIECE_BYTES {
+                return self.objects.put(&at, bytes.into()).await.map(|_| ());
+            }
+            let mut upload = WriteMultipart::new_with_chunk_size(self.objects.put_multipart(&at).await?, PIECE_BYTES);
+            for start in (0..bytes.len()).step_by(PIECE_BYTES) {
+                upload.wait_for_capacity(PIECES_AT_ONCE).await?;
+                upload.put(bytes.slice(start..bytes.len().min(start + PIECE_BYTES)));
+            }
+            upload.finish().await.map(|_| ())
+        };
+        put.await.map_err(|source| MaintainError::ObjectStore { what: format!("writing {path}"), source })?;
         self.make_durable(path).await
     }
 
     /// Syncs a part's file and the directories that name it, where parts are local files.
     pub(crate) async fn make_durable(&self, path: &str) -> Result<(), MaintainError> {
-        let Some((root, disk)) = self.local.clone() else { return Ok(()) };
+        let PartsHome::Local { root, disk } = self.home.clone() else { return Ok(()) };
         let what = format!("syncing {path}");
         let file = root.join(path);
         let done = tokio::task::spawn_blocking(move || {

@@ -9,25 +9,29 @@ use futures::TryStreamExt;
 use object_store::path;
 
 use crate::{
-    OnDamage, OpenError, Origin, Store, StoreConfig,
+    MaintainError, OnDamage, OpenError, Origin, Store, StoreConfig,
     disk::{DirLock, Disk},
     events::to_batch,
     head::Tenant,
     log::{
         Log, Position,
         record::{Record, RecordRows},
-        replay,
+        replay, segment_number,
     },
     manifest::{Manifest, ManifestHome, NAME},
     metrics::SeriesId,
     offsets::Offsets,
     part::PartStore,
+    remote::{
+        PARTS_PREFIX,
+        owner::{self, Claim},
+    },
     sources::Sources,
     store::State,
 };
 
-/// Where parts are, in the object store.
-const PARTS_PREFIX: &str = "v1";
+/// How often the first manifest of an opening is tried again because another one came between.
+const ATTEMPTS: usize = 3;
 
 /// What logged series ids mean, per tenant, in one generation of the log.
 #[derive(Default)]
@@ -52,13 +56,29 @@ impl Store {
                 .map_err(|source| OpenError::Io { what: format!("creating {}", dir.display()), source })?;
         }
         disk.sync_dir(&dir).map_err(|source| OpenError::Io { what: format!("syncing {}", dir.display()), source })?;
-        let home = match parts.is_local() {
-            true => ManifestHome::Local { disk: disk.clone(), path: dir.join(NAME) },
-            false => ManifestHome::Object { objects: parts.objects.clone() },
-        };
-        let manifest = match home.load().await? {
-            Some(manifest) => manifest,
-            None => create(&home, &parts).await?,
+        let (home, manifest) = match parts.remote_place() {
+            None => {
+                let home = ManifestHome::Local { disk: disk.clone(), path: dir.join(NAME) };
+                let found = home.load().await?;
+                let manifest = match found {
+                    Some(manifest) => manifest,
+                    None => create(&home, &parts).await?,
+                };
+                (home, manifest)
+            }
+            Some(place) => {
+                let id = owner::identity(&*disk, &dir)?;
+                let claim = owner::claim(&parts.objects, place, &id, config.take_over, now_ms).await?;
+                let home = ManifestHome::remote(parts.objects.clone(), place.to_owned());
+                let segments = disk
+                    .list(&log_dir)
+                    .map_err(|source| OpenError::Io { what: format!("listing {}", log_dir.display()), source })?;
+                // another server's log is not ours: all that we have is still to come into parts
+                let first =
+                    segments.iter().filter_map(|name| segment_number(name)).min().filter(|_| claim == Claim::New);
+                let manifest = fence(&home, &parts, place, first).await?;
+                (home, manifest)
+            }
         };
         let mut state = State {
             sources: Sources::from_entries(&manifest.sources),
@@ -98,6 +118,30 @@ impl Store {
     }
 }
 
+/// The manifest of a remote store, replaced by its next revision: from here on nobody who read it before can replace it.
+/// `log_from`: the log is needed from this segment on, whatever the manifest says.
+async fn fence(
+    home: &ManifestHome,
+    parts: &PartStore,
+    place: &str,
+    log_from: Option<u64>,
+) -> Result<Manifest, OpenError> {
+    for _ in 0..ATTEMPTS {
+        let Some(mut manifest) = home.load().await? else { return create(home, parts).await };
+        manifest.revision += 1;
+        manifest.log_segment = log_from.unwrap_or(manifest.log_segment);
+        match home.save(&manifest).await {
+            Ok(()) => return Ok(manifest),
+            Err(MaintainError::Lost { .. }) => {}
+            Err(MaintainError::ObjectStore { what, source }) => return Err(OpenError::ObjectStore { what, source }),
+            Err(e) => {
+                return Err(OpenError::Io { what: "replacing the manifest".into(), source: std::io::Error::other(e) });
+            }
+        }
+    }
+    Err(OpenError::Owned { place: place.into(), host: "another host".into(), since: "just now".into() })
+}
+
 /// The first manifest of a new store. Parts without a manifest are someone's data, not a new store.
 async fn create(home: &ManifestHome, parts: &PartStore) -> Result<Manifest, OpenError> {
     let failed = |source| OpenError::ObjectStore { what: "listing parts".into(), source };
@@ -119,6 +163,7 @@ async fn remove_strays(parts: &PartStore, manifest: &Manifest) -> Result<(), Ope
     let named: BTreeSet<&str> = manifest.parts.iter().map(|p| p.path.as_str()).collect();
     let found = parts.objects.list(Some(&path::Path::from(PARTS_PREFIX)));
     let found: Vec<_> = found.map_ok(|meta| meta.location).try_collect().await.map_err(failed)?;
+    parts.cache_only(&named);
     let present: BTreeSet<&str> = found.iter().map(path::Path::as_ref).collect();
     if let Some(missing) = named.iter().find(|path| !present.contains(*path)) {
         let what = "the manifest names it, but it is not there".into();

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use proto::refusal::Refusal;
 
+pub use crate::remote::{RemoteStats, blocks::CacheStats};
+
 /// A moment's numbers; counters begin at open.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoreStats {
@@ -43,6 +45,8 @@ pub struct StoreStats {
     pub full: bool,
     /// Why the store takes no writes, if so.
     pub poisoned: Option<String>,
+    /// The object store that parts are in, if they are not local files.
+    pub remote: Option<RemoteStats>,
 }
 
 /// Parts of one table.

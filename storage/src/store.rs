@@ -1,22 +1,26 @@
 //! The store: log, head, parts and manifest together.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock, atomic::AtomicU64},
+};
 
 use parking_lot::Mutex;
 use proto::{Class, Events, refusal::Refusal};
 use tokio::sync::broadcast;
 
 use crate::{
-    Append, AppendError, Consumed, FlushReport, MaintainError, MaintainReport, OpenError, Outcome, PendingAppend, Rows,
-    SampleRows, Snapshot, StoreConfig, StoreStats,
+    Append, AppendError, Consumed, FlushReport, MaintainError, MaintainReport, ObjectStoreConfig, OpenError, Outcome,
+    PendingAppend, Rows, SampleRows, Snapshot, StoreConfig, StoreStats,
     admission::{Refused, Window, check_consumed, check_shape},
     disk::{DirLock, Disk, Files},
     events::to_batch,
     head::{Sealed, Tenant},
     log::{Failure, Log, Position, frame::FrameKind, record},
-    manifest::{Manifest, ManifestHome},
+    manifest::{self, Manifest, ManifestHome},
     offsets::Offsets,
     part::{Part, PartStore},
+    remote::owner,
     sources::Sources,
 };
 
@@ -39,6 +43,10 @@ pub(crate) struct Inner {
     pub(crate) state: Mutex<State>,
     /// Held by a flush, a compaction step, an expiry: one at a time changes the manifest.
     pub(crate) upkeep: tokio::sync::Mutex<()>,
+    /// The next part's id: one that a failed attempt has used is not used again.
+    pub(crate) next_part: AtomicU64,
+    /// Why no more is taken though the log is sound: the object store is another server's by now.
+    pub(crate) lost: OnceLock<String>,
     notices: broadcast::Sender<Notice>,
     pub(crate) _lock: Option<DirLock>,
 }
@@ -55,6 +63,8 @@ pub(crate) struct State {
     pub(crate) parts: Arc<Vec<Arc<Part>>>,
     /// No longer in the manifest, perhaps still being read.
     pub(crate) obsolete: Vec<Arc<Part>>,
+    /// Paths of parts that an attempt has written, or may have, and that no manifest was to name.
+    pub(crate) orphans: Vec<String>,
     /// When the oldest row of the head came.
     pub(crate) oldest_ms: Option<i64>,
     pub(crate) counters: StoreStats,
@@ -107,6 +117,14 @@ impl Store {
             std::io::ErrorKind::WouldBlock => OpenError::InUse { path: lock_path.display().to_string() },
             _ => io(e),
         })?;
+        let other_home = match &config.object_store {
+            ObjectStoreConfig::Local => (owner::NAME, "parts in an S3-compatible store: set kind: s3 again"),
+            ObjectStoreConfig::S3(_) => (manifest::NAME, "local parts: they don't move by themselves"),
+        };
+        if dir.join(other_home.0).exists() {
+            let message = format!("{} is of a store with {}, or use another data_dir", dir.display(), other_home.1);
+            return Err(OpenError::Config { field: "object_store", message });
+        }
         let disk: Arc<dyn Disk> = Arc::new(Files);
         let parts = PartStore::open(&config.object_store, &dir, disk.clone())?;
         Store::open_with(config, disk, parts, Some(lock), now_ms).await
@@ -127,6 +145,8 @@ impl Store {
             log,
             state: Mutex::new(state),
             upkeep: tokio::sync::Mutex::new(()),
+            next_part: AtomicU64::new(0),
+            lost: OnceLock::new(),
             notices: broadcast::channel(NOTICES_MAX).0,
             _lock: lock,
         };
@@ -244,6 +264,7 @@ impl Store {
 
 impl Inner {
     fn append(&self, append: &Append<'_>, at: Option<Consumed<'_>>) -> Result<(Position, Outcome), AppendError> {
+        self.check_lost()?;
         let mut guard = self.state.lock();
         let state = &mut *guard;
         if let Some(durable_at) = append.origin.as_ref().and_then(|origin| state.sources.duplicate(origin)) {
@@ -297,8 +318,13 @@ impl Inner {
         Ok((durable_at, Outcome::Stored { rows, refused: refused.into_iter().collect() }))
     }
 
+    fn check_lost(&self) -> Result<(), AppendError> {
+        self.lost.get().map_or(Ok(()), |why| Err(AppendError::Poisoned(why.clone())))
+    }
+
     /// Logs a place alone; the answer is where it becomes durable.
     fn consume(&self, state: &mut State, at: Consumed<'_>, now_ms: i64) -> Result<Position, AppendError> {
+        self.check_lost()?;
         let kept = self.log.append(FrameKind::Consumed, &record::encode_consumed(at)).map_err(|e| refused(&e))?;
         state.offsets.set(&at, now_ms);
         state.oldest_ms.get_or_insert(now_ms);
@@ -406,6 +432,8 @@ impl Inner {
             Some(Failure::Poisoned(why)) => stats.poisoned = Some(why),
             Some(Failure::Closed) | None => {}
         }
+        stats.poisoned = stats.poisoned.or_else(|| self.lost.get().cloned());
+        stats.remote = self.parts.remote_stats();
         stats
     }
 }

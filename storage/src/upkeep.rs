@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use crate::{
     log::Failure,
     manifest::Manifest,
     metrics,
-    part::{METRICS, Part, PartEntry, event_table, part_path},
+    part::{METRICS, Part, PartEntry, event_table},
     retain::{Aged, expired},
     store::Inner,
 };
@@ -81,27 +81,16 @@ impl Inner {
 
     /// Head to parts. The caller holds `upkeep`.
     pub(crate) async fn flush(&self) -> Result<FlushReport, MaintainError> {
+        // before the work, whose end would fail
+        self.home.check().await.inspect_err(|e| self.note_lost(e))?;
         let Some(sealed) = self.seal()? else { return Ok(FlushReport::default()) };
         let mut manifest = Manifest::clone(&self.state.lock().manifest);
-        let mut report = FlushReport::default();
-        for index in 0..sealed.tenants.len() {
-            let of_thread = sealed.clone();
-            let encoded = tokio::task::spawn_blocking(move || encode(&of_thread.tenants[index])).await;
-            for part in encoded.map_err(|e| encode_error(METRICS, e))?? {
-                let entry = new_entry(&mut manifest, &part.tenant, table_name(part.table), part.day, 0, None);
-                let entry = PartEntry {
-                    min_ts_ms: part.min_ts_ms,
-                    max_ts_ms: part.max_ts_ms,
-                    rows: part.rows,
-                    bytes: part.bytes.len() as u64,
-                    ..entry
-                };
-                self.parts.put(&entry.path, part.bytes).await?;
-                report.parts += 1;
-                report.bytes += entry.bytes;
-                manifest.parts.push(entry);
-            }
-        }
+        let named = manifest.parts.len();
+        let written = self.write_sealed(&sealed, &mut manifest).await.inspect_err(|_| {
+            let orphans = manifest.parts[named..].iter().map(|entry| entry.path.clone());
+            self.state.lock().orphans.extend(orphans);
+        });
+        let report = written?;
         manifest.log_segment = sealed.log_segment;
         manifest.sources.clone_from(&sealed.sources);
         manifest.offsets.clone_from(&sealed.offsets);
@@ -115,6 +104,40 @@ impl Inner {
             tracing::warn!(error = %e, "log segments that are no longer needed could not be removed; at the next flush");
         }
         Ok(report)
+    }
+
+    /// Writes the parts of a sealed head, and adds each to the manifest before it is written.
+    async fn write_sealed(&self, sealed: &Arc<Sealed>, manifest: &mut Manifest) -> Result<FlushReport, MaintainError> {
+        let mut report = FlushReport::default();
+        for index in 0..sealed.tenants.len() {
+            let of_thread = sealed.clone();
+            let encoded = tokio::task::spawn_blocking(move || encode(&of_thread.tenants[index])).await;
+            for part in encoded.map_err(|e| encode_error(METRICS, e))?? {
+                let entry = self.new_entry(manifest, &part.tenant, table_name(part.table), part.day, 0, None);
+                let entry = PartEntry {
+                    min_ts_ms: part.min_ts_ms,
+                    max_ts_ms: part.max_ts_ms,
+                    rows: part.rows,
+                    bytes: part.bytes.len() as u64,
+                    ..entry
+                };
+                report.parts += 1;
+                report.bytes += entry.bytes;
+                let path = entry.path.clone();
+                manifest.parts.push(entry);
+                self.parts.put(&path, part.bytes).await?;
+            }
+        }
+        Ok(report)
+    }
+
+    /// From here on nothing is taken any more, if that is what the error says.
+    fn note_lost(&self, error: &MaintainError) {
+        if let MaintainError::Lost { .. } = error
+            && self.lost.set(error.to_string()).is_ok()
+        {
+            tracing::error!(%error, "this server must be stopped");
+        }
     }
 
     /// Ends the head's present rows, or takes those of a flush that failed; `None` if there is nothing.
@@ -152,7 +175,7 @@ impl Inner {
         also: impl FnOnce(&mut crate::store::State),
     ) -> Result<(), MaintainError> {
         manifest.revision += 1;
-        self.home.save(&manifest).await?;
+        self.home.save(&manifest).await.inspect_err(|e| self.note_lost(e))?;
         let mut state = self.state.lock();
         let mut held: BTreeMap<u64, Arc<Part>> = state.parts.iter().map(|p| (p.entry.id, p.clone())).collect();
         let parts =
@@ -187,11 +210,13 @@ impl Inner {
         let first = inputs[0].entry.clone();
         let level = 1 + inputs.iter().map(|p| p.entry.level).max().unwrap_or(0);
         let sequence = inputs.iter().map(|p| p.entry.sequence).max();
-        let entry = new_entry(&mut manifest, &first.tenant, &first.table, first.day, level, sequence);
-        let entry = match event_table(&first.table) {
-            None => self.merge_metrics(&inputs, entry).await?,
-            Some(table) => self.merge_events(table, &inputs, entry).await?,
+        let entry = self.new_entry(&mut manifest, &first.tenant, &first.table, first.day, level, sequence);
+        let path = entry.path.clone();
+        let merged = match event_table(&first.table) {
+            None => self.merge_metrics(&inputs, entry).await,
+            Some(table) => self.merge_events(table, &inputs, entry).await,
         };
+        let entry = merged.inspect_err(|_| self.state.lock().orphans.push(path))?;
         let gone: BTreeSet<u64> = inputs.iter().map(|p| p.entry.id).collect();
         manifest.parts.retain(|p| !gone.contains(&p.id));
         manifest.parts.push(entry);
@@ -253,18 +278,52 @@ impl Inner {
         Ok(gone.len())
     }
 
+    /// An entry with a new id; `sequence` is the id too unless it is inherited. The caller holds `upkeep`.
+    fn new_entry(
+        &self,
+        manifest: &mut Manifest,
+        tenant: &str,
+        table: &str,
+        day: i64,
+        level: u32,
+        sequence: Option<u64>,
+    ) -> PartEntry {
+        let id = manifest.next_part.max(self.next_part.load(Ordering::Relaxed));
+        manifest.next_part = id + 1;
+        self.next_part.store(id + 1, Ordering::Relaxed);
+        PartEntry {
+            id,
+            sequence: sequence.unwrap_or(id),
+            tenant: tenant.into(),
+            table: table.into(),
+            day,
+            min_ts_ms: 0,
+            max_ts_ms: 0,
+            rows: 0,
+            bytes: 0,
+            level,
+            path: self.parts.path_of(tenant, table, day, id),
+        }
+    }
+
     /// Removes the files of parts that neither the manifest nor a reader needs.
     async fn remove_obsolete(&self) -> Result<usize, MaintainError> {
-        let free: Vec<Arc<Part>> = {
+        let (free, orphans): (Vec<Arc<Part>>, _) = {
             let mut state = self.state.lock();
             let (free, held) = std::mem::take(&mut state.obsolete).into_iter().partition(|p| Arc::strong_count(p) == 1);
             state.obsolete = held;
-            free
+            (free, std::mem::take(&mut state.orphans))
         };
         let mut removed = 0;
-        for part in free {
+        for path in orphans {
+            if let Err(error) = self.parts.remove(&path).await {
+                tracing::warn!(path, %error, "what a failed attempt has left could not be removed; at the next start");
+            }
+        }
+        let mut free = free.into_iter();
+        while let Some(part) = free.next() {
             if let Err(e) = self.parts.remove(&part.entry.path).await {
-                self.state.lock().obsolete.push(part);
+                self.state.lock().obsolete.extend(std::iter::once(part).chain(free));
                 return Err(e);
             }
             removed += 1;
@@ -287,32 +346,6 @@ fn table_name(table: Option<Table>) -> &'static str {
 
 fn encode_error(table: &'static str, what: impl ToString) -> MaintainError {
     MaintainError::Encode { table, what: what.to_string() }
-}
-
-/// An entry with a new id; `sequence` is the id too unless it is inherited.
-fn new_entry(
-    manifest: &mut Manifest,
-    tenant: &str,
-    table: &str,
-    day: i64,
-    level: u32,
-    sequence: Option<u64>,
-) -> PartEntry {
-    let id = manifest.next_part;
-    manifest.next_part += 1;
-    PartEntry {
-        id,
-        sequence: sequence.unwrap_or(id),
-        tenant: tenant.into(),
-        table: table.into(),
-        day,
-        min_ts_ms: 0,
-        max_ts_ms: 0,
-        rows: 0,
-        bytes: 0,
-        level,
-        path: part_path(tenant, table, day, id),
-    }
 }
 
 fn encode(sealed: &SealedTenant) -> Result<Vec<Encoded>, MaintainError> {

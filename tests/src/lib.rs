@@ -4,7 +4,7 @@
 //! when its value is dropped. Nothing here sleeps for a state: `wait::until` polls with a deadline.
 //!
 //! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` (`postgres_versions`) · `mariadb` · `kafka` · `load` (rows
-//! that are counted on both sides) · `rule_states` · `program` (our own) · `receiver` · `shop` (load) · `fault_stage`, `fault_disk`,
+//! that are counted on both sides) · `rule_states` · `s3` · `program` (our own) · `receiver` · `shop` (load) · `fault_stage`, `fault_disk`,
 //! `fault_postgres`, `fault_mariadb` (ten real faults).
 
 pub mod fault_disk;
@@ -21,6 +21,7 @@ pub mod program;
 pub mod receiver;
 pub mod road;
 pub mod rule_states;
+pub mod s3;
 pub mod shop;
 pub mod smtp;
 pub mod wait;

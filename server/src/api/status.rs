@@ -65,6 +65,7 @@ fn settings(api: &Api) -> Vec<(&'static str, String)> {
         ("storage.head_bytes_max", store.head_bytes_max.to_string()),
         ("storage.flush_log_bytes", store.flush_log_bytes.to_string()),
         ("storage.fsync_interval", duration(store.fsync_interval_ms as i64)),
+        ("storage.object_store", store.object_store.to_string()),
         ("storage.limits.series_max", store.limits.series_max.to_string()),
         ("storage.retention.metrics.age", store.retention.metrics.age_ms.map_or_else(|| "forever".into(), duration)),
         ("storage.retention.events.age", store.retention.events.age_ms.map_or_else(|| "forever".into(), duration)),

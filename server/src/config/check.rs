@@ -8,12 +8,13 @@ use std::{
 use proto::Table;
 use query::{QueryLimits, promql::number::parse_duration_ms};
 use serde_saphyr::{Location, Spanned};
-use storage::{Keep, Limits, ObjectStoreConfig, OnDamage, Retention, S3Config, StoreConfig};
+use storage::{Keep, Limits, OnDamage, Retention, StoreConfig};
 
 use super::{
     CONCURRENCY_DEFAULT, Config, ConfigError, GRPC_LISTEN_DEFAULT, HTTP_LISTEN_DEFAULT, TlsConfig,
     check_kafka::check_kafka,
-    raw::{Number, RawConfig, RawKeep, RawLimits, RawObjectStore, RawQuery, RawRetention, RawStorage, RawTls, Text},
+    check_object_store::check_object_store,
+    raw::{Number, RawConfig, RawKeep, RawLimits, RawQuery, RawRetention, RawStorage, RawTls, Text},
 };
 
 const DURATIONS: &str = "a duration such as 500ms, 10s, 5m, 2h, 30d";
@@ -37,7 +38,7 @@ impl Place<'_> {
         Err(self.error(text.referenced, format!("{field}: {:?} is not allowed; allowed: {allowed}", text.value)))
     }
 
-    fn duration_ms(&self, text: &Option<Text>, field: &str, default: i64) -> Checked<i64> {
+    pub(super) fn duration_ms(&self, text: &Option<Text>, field: &str, default: i64) -> Checked<i64> {
         let Some(text) = text else { return Ok(default) };
         match parse_duration_ms(&text.value) {
             Ok(ms) if ms > 0 => Ok(ms),
@@ -45,7 +46,7 @@ impl Place<'_> {
         }
     }
 
-    fn bytes(&self, text: &Option<Text>, field: &str, default: u64) -> Checked<u64> {
+    pub(super) fn bytes(&self, text: &Option<Text>, field: &str, default: u64) -> Checked<u64> {
         let Some(text) = text else { return Ok(default) };
         match parse_bytes(&text.value) {
             Some(bytes) if bytes > 0 => Ok(bytes),
@@ -70,9 +71,9 @@ impl Place<'_> {
 
     pub(super) fn read(&self, text: &Text, field: &str) -> Checked<Vec<u8>> {
         let path = self.path(&text.value);
-        let size = std::fs::metadata(&path).map(|m| m.len());
-        let read = match size {
-            Ok(size) if size > TLS_FILE_BYTES_MAX => {
+        let read = match std::fs::metadata(&path) {
+            // a device or a pipe has no size, and perhaps no end
+            Ok(found) if !found.is_file() || found.len() > TLS_FILE_BYTES_MAX => {
                 return self.refuse(text, field, "a file of at most 1 MiB");
             }
             _ => std::fs::read(&path),
@@ -186,31 +187,6 @@ fn check_storage(place: &Place<'_>, raw: &RawStorage) -> Checked<StoreConfig> {
     };
     store.check().map_err(|e| place.error(Location::UNKNOWN, e.to_string()))?;
     Ok(store)
-}
-
-fn check_object_store(place: &Place<'_>, raw: Option<&RawObjectStore>) -> Checked<ObjectStoreConfig> {
-    let Some(raw) = raw else { return Ok(ObjectStoreConfig::Local) };
-    match raw.kind.value.as_str() {
-        "local" => Ok(ObjectStoreConfig::Local),
-        "s3" if raw.bucket.is_empty() => {
-            Err(place.error(raw.kind.referenced, "storage.object_store.bucket: must be set for kind s3"))
-        }
-        "s3" => Ok(ObjectStoreConfig::S3(S3Config {
-            bucket: raw.bucket.clone(),
-            prefix: raw.prefix.clone(),
-            region: raw.region.clone(),
-            endpoint: raw.endpoint.clone(),
-            access_key_id: raw.access_key_id.clone(),
-            secret_access_key: match &raw.secret_access_key_file {
-                None => String::new(),
-                Some(text) => {
-                    let bytes = place.read(text, "storage.object_store.secret_access_key_file")?;
-                    String::from_utf8_lossy(&bytes).trim().to_owned()
-                }
-            },
-        })),
-        _ => place.refuse(&raw.kind, "storage.object_store.kind", "local, s3"),
-    }
 }
 
 fn check_limits(place: &Place<'_>, raw: &RawLimits) -> Checked<Limits> {

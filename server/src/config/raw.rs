@@ -144,22 +144,23 @@ pub struct RawObjectStore {
     /// `local` or `s3`.
     pub kind: Text,
     /// Bucket.
-    #[serde(default)]
-    pub bucket: String,
+    pub bucket: Option<Text>,
     /// Everything is below it.
-    #[serde(default)]
-    pub prefix: String,
+    pub prefix: Option<Text>,
     /// Region.
-    #[serde(default)]
-    pub region: String,
+    pub region: Option<Text>,
     /// URL of an S3-compatible store.
-    #[serde(default)]
-    pub endpoint: String,
+    pub endpoint: Option<Text>,
     /// Key id.
-    #[serde(default)]
-    pub access_key_id: String,
+    pub access_key_id: Option<Text>,
     /// File with the secret.
     pub secret_access_key_file: Option<Text>,
+    /// Most bytes of parts kept on the local disk.
+    pub cache_bytes_max: Option<Text>,
+    /// How long a request may take.
+    pub timeout: Option<Text>,
+    /// How long a request that fails is tried again.
+    pub retry_for: Option<Text>,
 }
 
 /// What is admitted.

@@ -58,6 +58,47 @@ fn errors_name_file_line_field_and_what_is_allowed() {
         ),
         ("storage:\n  limits:\n    series_max: 0\n", "t.yaml:3:17: storage.limits.series_max: 0", "1 to"),
         ("storage:\n  object_store: {kind: s3}\n", "t.yaml:2:24: storage.object_store.bucket", "must be set"),
+        ("storage:\n  object_store: {kind: gcs}\n", "t.yaml:2:24: storage.object_store.kind: \"gcs\"", "local, s3"),
+        (
+            "storage:\n  object_store:\n    kind: local\n    bucket: b\n",
+            "t.yaml:4:13: storage.object_store.bucket",
+            "only allowed for kind s3",
+        ),
+        (
+            "storage:\n  object_store:\n    kind: s3\n    bucket: B_1\n",
+            "t.yaml:4:13: storage.object_store.bucket: \"B_1\"",
+            "lower-case letters",
+        ),
+        (
+            "storage:\n  object_store:\n    kind: s3\n    bucket: bbb\n    prefix: a/../b\n",
+            "t.yaml:5:13: storage.object_store.prefix",
+            "letters, digits",
+        ),
+        (
+            "storage:\n  object_store:\n    kind: s3\n    bucket: bbb\n    endpoint: http://key:secret@h\n",
+            "t.yaml:5:15: storage.object_store.endpoint",
+            "without path and password",
+        ),
+        (
+            "storage:\n  object_store:\n    kind: s3\n    bucket: bbb\n    access_key_id: key\n",
+            "t.yaml:5:20: storage.object_store.access_key_id",
+            "belong together",
+        ),
+        (
+            "storage:\n  object_store:\n    kind: s3\n    bucket: bbb\n    secret_access_key_file: /no/key\n",
+            "t.yaml:5:29: storage.object_store.secret_access_key_file",
+            "/no/key",
+        ),
+        (
+            "storage:\n  object_store:\n    kind: s3\n    bucket: bbb\n    cache_bytes_max: some\n",
+            "t.yaml:5:22: storage.object_store.cache_bytes_max: \"some\"",
+            "2GiB",
+        ),
+        (
+            "storage:\n  object_store:\n    kind: s3\n    bucket: bbb\n    retry_for: 1h\n",
+            "t.yaml:5:16: storage.object_store.retry_for",
+            "at most 240000 ms",
+        ),
         ("query:\n  timeout: soon\n", "t.yaml:2:12: query.timeout: \"soon\"", "5m"),
         ("query: {timeout: [1]}\n", "t.yaml:1:", ""),
         (
@@ -140,14 +181,52 @@ kafka:
 }
 
 #[test]
+fn parts_may_live_in_an_s3_compatible_store() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("s3.secret"), "the secret\n").unwrap();
+    let text = "
+storage:
+  object_store:
+    kind: s3
+    bucket: tidewatch
+    prefix: prod/one
+    region: eu-central-1
+    endpoint: http://127.0.0.1:9000
+    access_key_id: key
+    secret_access_key_file: s3.secret
+    cache_bytes_max: 0
+    timeout: 5s
+    retry_for: 1m
+";
+    let file = dir.path().join("t.yaml").display().to_string();
+    let config = Config::parse(&file, text).unwrap();
+    let storage::ObjectStoreConfig::S3(s3) = &config.store.object_store else { panic!("{:?}", config.store) };
+    let expected = storage::S3Config {
+        bucket: "tidewatch".into(),
+        prefix: "prod/one".into(),
+        region: "eu-central-1".into(),
+        endpoint: "http://127.0.0.1:9000".into(),
+        access_key_id: "key".into(),
+        secret_access_key: "the secret".into(),
+        cache_bytes_max: 0,
+        timeout_ms: 5_000,
+        retry_ms: 60_000,
+    };
+    assert_eq!(*s3, expected);
+    assert!(!format!("{config:?}").contains("the secret"));
+}
+
+#[test]
 fn the_command_line_wins() {
     let overrides = Overrides {
         data_dir: Some("/elsewhere".into()),
         http_listen: Some("127.0.0.1:0".parse().unwrap()),
         grpc_listen: None,
+        take_over: true,
     };
     let config = Config::parse("t.yaml", "http: {listen: '127.0.0.1:9'}\n").unwrap().with(overrides);
     assert_eq!(config.http_listen.port(), 0);
     assert_eq!(config.grpc_listen.to_string(), GRPC_LISTEN_DEFAULT);
     assert_eq!(config.store.data_dir, PathBuf::from("/elsewhere"));
+    assert!(config.store.take_over);
 }

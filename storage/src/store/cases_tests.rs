@@ -1,6 +1,6 @@
 //! One promise a test.
 
-use super::*;
+use super::{places::places, *};
 
 fn samples(sequence: u64, rows: &[(u32, i64, f64)]) -> Sent {
     let rows = rows.iter().map(|(s, t, v)| (*s, *t, v.to_bits())).collect();
@@ -13,45 +13,49 @@ fn logs(sequence: u64, rows: &[(u32, i64, i64)]) -> Sent {
 
 #[tokio::test]
 async fn rows_are_there_at_once_after_a_flush_and_after_a_kill() {
-    let dir = directory();
-    let store = Store::open(config(dir.path()), T0).await.unwrap();
-    stored(&store, &samples(1, &[(0, T0, 1.0), (0, T0 + 1000, 2.0), (1, T0, f64::NAN)])).await;
-    stored(&store, &logs(1, &[(1, T0, 7), (0, T0 + DAY_MS, 8)])).await;
-    let (metrics, lines) = (all_samples(&store, "0").await, all_logs(&store, "0").await);
-    assert_eq!((metrics.len(), lines.len()), (2, 2));
-    assert!(all_samples(&store, "other").await.is_empty());
-    drop(store);
-    let store = Store::open(config(dir.path()), T0).await.unwrap();
-    assert_eq!(store.stats().replayed_records, 2);
-    assert_eq!((all_samples(&store, "0").await, all_logs(&store, "0").await), (metrics.clone(), lines.clone()));
-    let report = store.flush(T0).await.unwrap();
-    assert_eq!(report.parts, 3, "metrics, and logs of two days");
-    assert_eq!((all_samples(&store, "0").await, all_logs(&store, "0").await), (metrics.clone(), lines.clone()));
-    assert_eq!(store.flush(T0).await.unwrap().parts, 0);
-    store.close().await;
-    let store = Store::open(config(dir.path()), T0).await.unwrap();
-    assert_eq!(store.stats().replayed_records, 0);
-    assert_eq!((all_samples(&store, "0").await, all_logs(&store, "0").await), (metrics, lines));
+    for place in places() {
+        let dir = directory();
+        let store = Store::open(place.config(dir.path()), T0).await.unwrap();
+        stored(&store, &samples(1, &[(0, T0, 1.0), (0, T0 + 1000, 2.0), (1, T0, f64::NAN)])).await;
+        stored(&store, &logs(1, &[(1, T0, 7), (0, T0 + DAY_MS, 8)])).await;
+        let (metrics, lines) = (all_samples(&store, "0").await, all_logs(&store, "0").await);
+        assert_eq!((metrics.len(), lines.len()), (2, 2));
+        assert!(all_samples(&store, "other").await.is_empty());
+        drop(store);
+        let store = Store::open(place.config(dir.path()), T0).await.unwrap();
+        assert_eq!(store.stats().replayed_records, 2);
+        assert_eq!((all_samples(&store, "0").await, all_logs(&store, "0").await), (metrics.clone(), lines.clone()));
+        let report = store.flush(T0).await.unwrap();
+        assert_eq!(report.parts, 3, "metrics, and logs of two days");
+        assert_eq!((all_samples(&store, "0").await, all_logs(&store, "0").await), (metrics.clone(), lines.clone()));
+        assert_eq!(store.flush(T0).await.unwrap().parts, 0);
+        store.close().await;
+        let store = Store::open(place.config(dir.path()), T0).await.unwrap();
+        assert_eq!(store.stats().replayed_records, 0);
+        assert_eq!((all_samples(&store, "0").await, all_logs(&store, "0").await), (metrics, lines));
+    }
 }
 
 #[tokio::test]
 async fn a_resend_is_a_duplicate_before_and_after_flush_and_reopen() {
-    let dir = directory();
-    let mut store = Store::open(config(dir.path()), T0).await.unwrap();
-    for round in 0..3 {
-        let sent = logs(round + 1, &[(1, T0, 7)]);
-        stored(&store, &sent).await;
-        assert_eq!(sent.send(&store, T0).await.unwrap(), Outcome::Duplicate);
-        if round == 1 {
-            store.flush(T0).await.unwrap();
+    for place in places() {
+        let dir = directory();
+        let mut store = Store::open(place.config(dir.path()), T0).await.unwrap();
+        for round in 0..3 {
+            let sent = logs(round + 1, &[(1, T0, 7)]);
+            stored(&store, &sent).await;
+            assert_eq!(sent.send(&store, T0).await.unwrap(), Outcome::Duplicate);
+            if round == 1 {
+                store.flush(T0).await.unwrap();
+            }
+            drop(store);
+            store = Store::open(place.config(dir.path()), T0).await.unwrap();
+            assert_eq!(sent.send(&store, T0).await.unwrap(), Outcome::Duplicate);
+            assert_eq!(store.durable("c", 1), [(Class::Logs, round + 1)]);
+            assert_eq!(store.durable("c", 2), []);
         }
-        drop(store);
-        store = Store::open(config(dir.path()), T0).await.unwrap();
-        assert_eq!(sent.send(&store, T0).await.unwrap(), Outcome::Duplicate);
-        assert_eq!(store.durable("c", 1), [(Class::Logs, round + 1)]);
-        assert_eq!(store.durable("c", 2), []);
+        assert_eq!(all_logs(&store, "0").await.len(), 3);
     }
-    assert_eq!(all_logs(&store, "0").await.len(), 3);
 }
 
 #[tokio::test]
@@ -87,57 +91,63 @@ async fn what_is_over_a_limit_is_refused_and_counted() {
 
 #[tokio::test]
 async fn a_full_head_refuses_until_it_is_flushed() {
-    let dir = directory();
-    let store = Store::open(StoreConfig { head_bytes_max: 64 << 10, ..config(dir.path()) }, T0).await.unwrap();
-    let mut sequence = 0;
-    let refused = loop {
-        sequence += 1;
-        let rows: Vec<_> = (0..500).map(|n| (n as u32 % 50, T0 + n, 1)).collect();
-        if let Err(e) = logs(sequence, &rows).send(&store, T0).await {
-            break e;
-        }
-        assert!(sequence < 100);
-    };
-    assert_eq!(refused.refusal(), Refusal::Full);
-    let report = store.maintain(T0).await.unwrap();
-    assert_eq!(report.flushed, Some(crate::FlushReason::HeadBytes));
-    stored(&store, &logs(sequence, &[(1, T0, 1)])).await;
+    for place in places() {
+        let dir = directory();
+        let store =
+            Store::open(StoreConfig { head_bytes_max: 64 << 10, ..place.config(dir.path()) }, T0).await.unwrap();
+        let mut sequence = 0;
+        let refused = loop {
+            sequence += 1;
+            let rows: Vec<_> = (0..500).map(|n| (n as u32 % 50, T0 + n, 1)).collect();
+            if let Err(e) = logs(sequence, &rows).send(&store, T0).await {
+                break e;
+            }
+            assert!(sequence < 100);
+        };
+        assert_eq!(refused.refusal(), Refusal::Full);
+        let report = store.maintain(T0).await.unwrap();
+        assert_eq!(report.flushed, Some(crate::FlushReason::HeadBytes));
+        stored(&store, &logs(sequence, &[(1, T0, 1)])).await;
+    }
 }
 
 #[tokio::test]
 async fn days_are_compacted_expire_and_are_not_deleted_while_read() {
-    let dir = directory();
-    let retention = Retention { metrics: Keep { age_ms: Some(3 * DAY_MS), bytes: None }, ..Retention::default() };
-    let store = Store::open(StoreConfig { retention, ..config(dir.path()) }, T0).await.unwrap();
-    for n in 0..6 {
-        stored(&store, &samples(n + 1, &[(0, T0 + n as i64 * 1000, n as f64), (n as u32, T0, 1.0)])).await;
-        stored(&store, &logs(n + 1, &[(n as u32, T0 + n as i64, 1)])).await;
-        store.flush(T0).await.unwrap();
-    }
-    let before = (all_samples(&store, "0").await, all_logs(&store, "0").await);
-    assert_eq!(store.stats().tables["metrics"].parts, 6);
-    let snapshot = store.snapshot("0");
-    while store.maintain(T0 + DAY_MS).await.unwrap().compacted_parts > 0 {}
-    assert_eq!((store.stats().tables["metrics"].parts, store.stats().tables["logs"].parts), (1, 1));
-    assert_eq!((all_samples(&store, "0").await, all_logs(&store, "0").await), before.clone());
-    let files = || walk(&dir.path().join("parts"));
-    assert_eq!(files(), 14, "the snapshot's twelve and the two new ones");
-    let old = snapshot.scan(Table::Logs, &EventQuery::default()).await.unwrap();
-    drop(snapshot);
-    assert_eq!(store.maintain(T0 + DAY_MS).await.unwrap().deleted_files, 0, "the stream holds them");
-    assert_eq!(old.try_fold(0, |n, b| async move { Ok(n + b.num_rows()) }).await.unwrap(), 6);
-    assert_eq!(store.maintain(T0 + DAY_MS).await.unwrap().deleted_files, 12);
-    assert_eq!(files(), 2);
+    for place in places() {
+        let dir = directory();
+        let retention = Retention { metrics: Keep { age_ms: Some(3 * DAY_MS), bytes: None }, ..Retention::default() };
+        let store = Store::open(StoreConfig { retention, ..place.config(dir.path()) }, T0).await.unwrap();
+        for n in 0..6 {
+            stored(&store, &samples(n + 1, &[(0, T0 + n as i64 * 1000, n as f64), (n as u32, T0, 1.0)])).await;
+            stored(&store, &logs(n + 1, &[(n as u32, T0 + n as i64, 1)])).await;
+            store.flush(T0).await.unwrap();
+        }
+        let before = (all_samples(&store, "0").await, all_logs(&store, "0").await);
+        assert_eq!(store.stats().tables["metrics"].parts, 6);
+        let snapshot = store.snapshot("0");
+        while store.maintain(T0 + DAY_MS).await.unwrap().compacted_parts > 0 {}
+        assert_eq!((store.stats().tables["metrics"].parts, store.stats().tables["logs"].parts), (1, 1));
+        assert_eq!((all_samples(&store, "0").await, all_logs(&store, "0").await), before.clone());
+        let files = || files(&store);
+        assert_eq!(files().await, 14, "the snapshot's twelve and the two new ones");
+        let old = snapshot.scan(Table::Logs, &EventQuery::default()).await.unwrap();
+        drop(snapshot);
+        assert_eq!(store.maintain(T0 + DAY_MS).await.unwrap().deleted_files, 0, "the stream holds them");
+        assert_eq!(old.try_fold(0, |n, b| async move { Ok(n + b.num_rows()) }).await.unwrap(), 6);
+        assert_eq!(store.maintain(T0 + DAY_MS).await.unwrap().deleted_files, 12);
+        assert_eq!(files().await, 2);
 
-    let report = store.maintain(T0 + 4 * DAY_MS).await.unwrap();
-    assert_eq!(report.expired_parts, 1, "metrics are kept three days, logs thirty");
-    assert!(all_samples(&store, "0").await.is_empty());
-    assert_eq!(all_logs(&store, "0").await.len(), 6);
+        let report = store.maintain(T0 + 4 * DAY_MS).await.unwrap();
+        assert_eq!(report.expired_parts, 1, "metrics are kept three days, logs thirty");
+        assert!(all_samples(&store, "0").await.is_empty());
+        assert_eq!(all_logs(&store, "0").await.len(), 6);
+    }
 }
 
-fn walk(dir: &Path) -> usize {
-    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
-    entries.map(|p| if p.is_dir() { walk(&p) } else { 1 }).sum()
+/// Files of parts, named or not.
+async fn files(store: &Store) -> usize {
+    let found = store.inner.parts.objects.list(Some(&object_store::path::Path::from("v1")));
+    found.try_fold(0, |n, _| async move { Ok(n + 1) }).await.unwrap()
 }
 
 #[tokio::test]
@@ -175,43 +185,22 @@ async fn subscribers_hear_of_rows_and_of_what_they_missed() {
 
 #[tokio::test]
 async fn families_survive_flush_and_reopen() {
-    let dir = directory();
-    let family = Family { name: "up".into(), kind: "gauge".into(), help: "Whether.".into(), unit: String::new() };
-    for round in 0..3 {
-        let store = Store::open(config(dir.path()), T0).await.unwrap();
-        if round == 0 {
-            let families = [family.clone()];
-            let rows = SampleRows { labels: &[], series: &[], timestamps_ms: &[], values: &[], families: &families };
-            let append = Append { tenant: "0", origin: None, rows: Rows::Samples(rows), now_ms: T0 };
-            store.append(append).unwrap().await.unwrap();
-        }
-        assert_eq!(store.snapshot("0").families(), std::slice::from_ref(&family), "round {round}");
-        if round == 1 {
-            store.flush(T0).await.unwrap();
+    for place in places() {
+        let dir = directory();
+        let family = Family { name: "up".into(), kind: "gauge".into(), help: "Whether.".into(), unit: String::new() };
+        for round in 0..3 {
+            let store = Store::open(place.config(dir.path()), T0).await.unwrap();
+            if round == 0 {
+                let families = [family.clone()];
+                let rows =
+                    SampleRows { labels: &[], series: &[], timestamps_ms: &[], values: &[], families: &families };
+                let append = Append { tenant: "0", origin: None, rows: Rows::Samples(rows), now_ms: T0 };
+                store.append(append).unwrap().await.unwrap();
+            }
+            assert_eq!(store.snapshot("0").families(), std::slice::from_ref(&family), "round {round}");
+            if round == 1 {
+                store.flush(T0).await.unwrap();
+            }
         }
     }
-}
-
-#[tokio::test]
-async fn parts_and_manifest_may_live_in_an_object_store() {
-    let dir = directory();
-    let objects: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
-    let open = || {
-        let disk: Arc<dyn crate::disk::Disk> = Arc::new(crate::disk::Files);
-        Store::open_with(config(dir.path()), disk, crate::part::PartStore::of(objects.clone()), None, T0)
-    };
-    let store = open().await.unwrap();
-    for n in 0..3 {
-        stored(&store, &samples(n + 1, &[(n as u32, T0 + n as i64, 1.0)])).await;
-        stored(&store, &logs(n + 1, &[(n as u32, T0, 1)])).await;
-        store.flush(T0).await.unwrap();
-    }
-    stored(&store, &logs(4, &[(9, T0, 1)])).await;
-    while store.maintain(T0 + 2 * DAY_MS).await.unwrap().compacted_parts > 0 {}
-    let before = (all_samples(&store, "0").await, all_logs(&store, "0").await);
-    assert_eq!((before.0.len(), before.1.len()), (3, 4));
-    store.close().await;
-    let store = open().await.unwrap();
-    assert_eq!((all_samples(&store, "0").await, all_logs(&store, "0").await), before);
-    assert!(!dir.path().join("manifest").exists() && !dir.path().join("parts").exists());
 }

@@ -52,7 +52,7 @@ fn script() -> Vec<Result<Sent, u32>> {
 }
 
 /// Runs the script until the end or until nothing works any more; which of the sent were acknowledged.
-async fn run(store: &Store) -> Vec<bool> {
+pub(super) async fn run(store: &Store) -> Vec<bool> {
     let (mut acknowledged, mut stuck) = (Vec::new(), [false; 2]);
     for step in script() {
         match step {
@@ -78,7 +78,7 @@ async fn run(store: &Store) -> Vec<bool> {
     acknowledged
 }
 
-fn sent() -> Vec<Sent> {
+pub(super) fn sent() -> Vec<Sent> {
     script().into_iter().filter_map(Result::ok).collect()
 }
 
@@ -99,7 +99,7 @@ fn expected(of: &[Sent]) -> (Metrics, Vec<(String, i64, i64)>) {
 }
 
 /// Nothing of what was acknowledged is missing, nothing is there that was not sent, nothing twice.
-async fn check(store: &Store, acknowledged: &[bool], what: &str) {
+pub(super) async fn check(store: &Store, acknowledged: &[bool], what: &str) {
     let all = sent();
     let promised: Vec<Sent> = all.iter().zip(acknowledged).filter(|(_, ok)| **ok).map(|(s, _)| s.clone()).collect();
     let ((promised_samples, promised_logs), (all_expected, all_expected_logs)) = (expected(&promised), expected(&all));

@@ -1,9 +1,14 @@
 //! Random operations against maps: whatever is flushed, merged, expired or reopened, the answer is the model's.
 
-use super::*;
+use super::{
+    places::{Place, places, s3},
+    *,
+};
 
 /// Seeds in a usual run; `TIDEWATCH_SEEDS` asks for more, `TIDEWATCH_SEED` for exactly one.
 const SEEDS: u64 = 300;
+/// The same with parts in S3, where each request goes through a server; as many as asked for if more are.
+const S3_SEEDS: u64 = 12;
 const OPERATIONS: usize = 30;
 const KEEP_MS: i64 = 3 * DAY_MS;
 const STREAM: &str = "cluster/topic";
@@ -112,7 +117,7 @@ impl Model {
     }
 }
 
-async fn run(seed: u64) {
+async fn run(seed: u64, place: &Place) {
     let mut random = fastrand::Rng::with_seed(seed);
     let dir = directory();
     let retention = Retention {
@@ -120,7 +125,7 @@ async fn run(seed: u64) {
         events: Keep { age_ms: Some(KEEP_MS), bytes: None },
         ..Retention::default()
     };
-    let config = StoreConfig { retention, part_bytes_max: random.u64(5_000..200_000), ..config(dir.path()) };
+    let config = StoreConfig { retention, part_bytes_max: random.u64(5_000..200_000), ..place.config(dir.path()) };
     let mut model = Model { now_ms: T0, ..Model::default() };
     let mut store = Store::open(config.clone(), T0).await.unwrap();
     for _ in 0..OPERATIONS {
@@ -161,19 +166,29 @@ async fn run(seed: u64) {
     model.check(&store).await;
 }
 
-#[test]
-fn equals_a_map_whatever_happens() {
+fn run_seeds(of_usual: u64, place: impl Fn() -> Option<Place>) {
     let number = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let seeds = match number("TIDEWATCH_SEED") {
         Some(one) => one..one + 1,
-        None => 0..number("TIDEWATCH_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("TIDEWATCH_SEEDS").map_or(of_usual, |asked| asked / SEEDS.div_ceil(of_usual)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for seed in seeds {
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed))));
+        let Some(place) = place() else { return };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed, &place))));
         if let Err(panic) = result {
             eprintln!("failing seed: TIDEWATCH_SEED={seed}");
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn equals_a_map_whatever_happens() {
+    run_seeds(SEEDS, || places().into_iter().next());
+}
+
+#[test]
+fn equals_a_map_whatever_happens_with_parts_in_s3() {
+    run_seeds(S3_SEEDS, s3);
 }

@@ -23,6 +23,10 @@ mod faults;
 mod model;
 #[path = "offsets_tests.rs"]
 mod offsets;
+#[path = "places_tests.rs"]
+mod places;
+#[path = "remote_tests.rs"]
+mod remote;
 
 pub(super) const DAY_MS: i64 = 86_400_000;
 /// 2026-11-22 00:00 UTC.
