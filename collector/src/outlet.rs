@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::Clock,
+    sender::skew::Skew,
     spool::{Mark, Spool, SpoolError},
 };
 
@@ -30,13 +31,15 @@ pub struct Way {
     pub spool: Arc<Mutex<Spool>>,
     /// Told after every append.
     pub appended: Arc<Notify>,
+    /// How far our clock is from the server's.
+    pub skew: Arc<Skew>,
     clock: Clock,
 }
 
 impl Way {
     /// A way through a spool.
     pub fn new(spool: Spool, clock: Clock) -> Way {
-        Way { spool: Arc::new(Mutex::new(spool)), appended: Arc::new(Notify::new()), clock }
+        Way { spool: Arc::new(Mutex::new(spool)), appended: Arc::new(Notify::new()), skew: Arc::default(), clock }
     }
 }
 

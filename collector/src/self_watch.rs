@@ -35,6 +35,9 @@ pub async fn watch(way: Way, kafka: Option<Arc<Numbers>>, context: Context) {
         page.add("tidewatch_collector_spool_bytes", &[], bytes as f64);
         page.add("tidewatch_collector_spool_bytes_max", &[], bytes_max as f64);
         page.counters(&counters);
+        if let Some(ahead_ms) = way.skew.ahead_ms() {
+            page.add("tidewatch_collector_clock_skew_seconds", &[], ahead_ms as f64 / 1000.0);
+        }
         if let Some(kafka) = &kafka {
             page.kafka(kafka);
         }

@@ -4,6 +4,7 @@
 //! after a lost connection waits a little longer each time, asks what is durable, and sends the rest again.
 
 pub mod session;
+pub mod skew;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -11,6 +12,7 @@ use proto::wire::ingest_client::IngestClient;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use self::skew::Change;
 use crate::{clock::Clock, config::ServerConfig, outlet::Way, source::Desk};
 
 /// First wait after a lost connection.
@@ -113,6 +115,19 @@ fn read(path: &Path) -> Result<Vec<u8>, SendError> {
 }
 
 impl Sender {
+    /// Takes the time a message of the server bears.
+    fn measure_skew(&self, server_ms: i64) {
+        let change = self.way.skew.measure(self.clock.now_ms(), server_ms);
+        let ahead_ms = self.way.skew.ahead_ms().unwrap_or(0);
+        match change {
+            Change::None => {}
+            Change::Began => {
+                tracing::warn!(ahead_ms, "this host's clock differs from the server's; rows bear this host's")
+            }
+            Change::Ended => tracing::info!(ahead_ms, "this host's clock agrees with the server's again"),
+        }
+    }
+
     /// Sends until shutdown.
     pub async fn run(self) {
         let mut failures = 0u32;

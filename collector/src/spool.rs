@@ -584,5 +584,8 @@ fn create_lanes(directory: &std::path::Path, epoch: u64) -> io::Result<Vec<Lane>
 }
 
 #[cfg(test)]
+#[path = "spool/away_tests.rs"]
+mod away_tests;
+#[cfg(test)]
 #[path = "spool/tests.rs"]
 mod tests;

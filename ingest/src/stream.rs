@@ -212,7 +212,8 @@ impl Stream {
         self.progress = Progress::new(&durable);
         let durable =
             durable.into_iter().map(|(class, sequence)| wire::Durable { class: class as i32, sequence }).collect();
-        let welcome = wire::Welcome { version: env!("CARGO_PKG_VERSION").to_owned(), durable };
+        let now_ms = self.admission.now_ms();
+        let welcome = wire::Welcome { version: env!("CARGO_PKG_VERSION").to_owned(), durable, now_ms };
         self.send(server_message::Message::Welcome(welcome)).await
     }
 
@@ -393,6 +394,7 @@ impl Stream {
                 .collect(),
             refusals: std::mem::take(&mut self.refusals),
             slow_down_ms: std::mem::take(&mut self.slow_down_ms),
+            now_ms: self.admission.now_ms(),
         };
         self.send(server_message::Message::Ack(ack)).await
     }

@@ -76,6 +76,7 @@ pub async fn open(sender: &Sender, mut client: IngestClient<Channel>) -> Result<
     let Some(wire::ServerMessage { message: Some(server_message::Message::Welcome(welcome)) }) = first else {
         return Err(SendError::Protocol("the server's first message is not a welcome"));
     };
+    sender.measure_skew(welcome.now_ms);
     let durable: Vec<_> = welcome.durable.iter().map(|d| (d.class(), d.sequence)).collect();
     if !sender.way.spool.lock().connected(&durable)? {
         sender.way.spool.lock().renew_epoch(sender.clock.now_ms())?;
@@ -105,6 +106,7 @@ impl Session {
                     let Some(message) = message? else { return Err(SendError::Protocol("the server closed the stream")) };
                     match message.message {
                         Some(server_message::Message::Ack(ack)) => {
+                            sender.measure_skew(ack.now_ms);
                             if let Some(pause) = take_ack(sender, &ack)? {
                                 paused_until = Some(Instant::now() + pause.min(PAUSE_MAX));
                             }

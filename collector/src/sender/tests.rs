@@ -21,6 +21,8 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What the server's clock says.
+const SERVER_MS: i64 = 61_000;
 
 /// What the server has taken, and how it misbehaves.
 #[derive(Default)]
@@ -73,7 +75,7 @@ impl Door {
             collector_message::Message::Hello(hello) => {
                 assert_eq!((hello.host.as_str(), hello.tenant.as_str()), ("h", "0"));
                 peer.hellos += 1;
-                let welcome = wire::Welcome { version: "test".into(), durable: durable_of(&peer) };
+                let welcome = wire::Welcome { version: "test".into(), durable: durable_of(&peer), now_ms: SERVER_MS };
                 let mut replies = vec![Some(server_message::Message::Welcome(welcome))];
                 replies.extend(peer.ask.take().map(|ask| Some(server_message::Message::ReadNow(ask))));
                 replies
@@ -95,7 +97,7 @@ impl Door {
                         rows: batch.rows() as u64,
                         r#final: is_final,
                     };
-                    let ack = wire::Ack { durable: vec![], refusals: vec![refusal], slow_down_ms: 1 };
+                    let ack = wire::Ack { durable: vec![], refusals: vec![refusal], slow_down_ms: 1, now_ms: 0 };
                     return vec![Some(server_message::Message::Ack(ack))];
                 }
                 let durable = peer.durable.entry(class).or_insert(0);
@@ -111,7 +113,8 @@ impl Door {
                 if peer.lose_every > 0 && received.is_multiple_of(peer.lose_every) {
                     return vec![None]; // taken, and never acknowledged
                 }
-                let ack = wire::Ack { durable: durable_of(&peer), refusals: vec![], slow_down_ms: 0 };
+                let ack =
+                    wire::Ack { durable: durable_of(&peer), refusals: vec![], slow_down_ms: 0, now_ms: SERVER_MS };
                 let ack = Some(server_message::Message::Ack(ack));
                 vec![ack.clone(), ack] // told twice
             }
@@ -211,6 +214,7 @@ async fn every_row_arrives_once_through_lost_connections_and_repeated_acknowledg
         assert_eq!(rows_of(&set.door, class), (1..=60).collect::<Vec<i64>>(), "{class:?}");
     }
     assert!(set.door.0.lock().hellos > 3, "connections were lost");
+    assert_eq!(set.way.skew.ahead_ms(), Some(1_000 - SERVER_MS), "the server's clock is a minute ahead");
     set.shutdown.cancel();
 }
 
