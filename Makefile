@@ -55,6 +55,7 @@ soak: setup web ## the long runs: kill loop, two minutes away, store seeds; resu
 	SOAK=1 $(CARGO) test --workspace --test pipeline_kill --test pipeline_kafka --test server_alertmanager -- --nocapture
 	SOAK=1 TIDEWATCH_QUERIES=10000 $(CARGO) test --workspace --test prometheus -- --nocapture
 	TIDEWATCH_SEEDS=10000 $(CARGO) test --workspace --lib -- --nocapture store::
+	SOAK=1 $(CARGO) test --workspace --lib -- --nocapture mask_fuzz
 
 bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in benches/README.md
 	@tests/setup.sh peers

@@ -49,6 +49,8 @@ pub struct Config {
     pub databases: Vec<DatabaseConfig>,
     /// Log files beside those of the databases.
     pub logs: Vec<LogConfig>,
+    /// Logs in systemd's journal.
+    pub journals: Vec<JournalConfig>,
     /// Pages of metrics to scrape.
     pub scrapes: Vec<ScrapeConfig>,
 }
@@ -337,6 +339,17 @@ pub enum LogChoice {
     Files(Vec<PathBuf>),
 }
 
+/// Values that the configuration lets leave this host, kind by kind; none by default. Credentials never do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unmasked {
+    /// Literals of statements, and what servers quote in messages. Plans stay masked.
+    pub literals: bool,
+    /// Parameters of prepared statements.
+    pub parameters: bool,
+    /// Values of rows: `Key (id)=(1)`, failing rows, lines of COPY, duplicate entries, InnoDB's dumps.
+    pub row_values: bool,
+}
+
 /// A database instance to watch.
 #[derive(Clone, Debug)]
 pub struct DatabaseConfig {
@@ -368,6 +381,8 @@ pub struct DatabaseConfig {
     pub intervals: Intervals,
     /// Its logs.
     pub logs: LogChoice,
+    /// Values of its statements and logs that stay.
+    pub unmasked: Unmasked,
 }
 
 impl DatabaseConfig {
@@ -388,6 +403,7 @@ impl DatabaseConfig {
             environment: None,
             intervals: Intervals::default(),
             logs: LogChoice::Auto,
+            unmasked: Unmasked::default(),
         }
     }
 
@@ -408,7 +424,7 @@ pub enum LogFormat {
     Csvlog,
     /// PostgreSQL's JSON (15 and later).
     Jsonlog,
-    /// The error log of MySQL or MariaDB.
+    /// The error log of MySQL or MariaDB; of a file that ends in .json, MySQL's JSON.
     ErrorLog,
     /// Their slow log.
     SlowLog,
@@ -447,6 +463,28 @@ pub struct LogConfig {
     pub start: LogStart,
     /// What is made of it.
     pub rows: LogRows,
+    /// Values that stay.
+    pub unmasked: Unmasked,
+}
+
+/// A part of systemd's journal to read as a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Whose lines.
+    pub matches: JournalMatch,
+    /// A journal of its own, by namespace; `None`: the system's.
+    pub namespace: Option<String>,
+    /// What is made of them; its path is the name of the stream, `journal:` and the match.
+    pub log: LogConfig,
+}
+
+/// Which lines of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JournalMatch {
+    /// Those of a unit of systemd.
+    Unit(String),
+    /// Those with this SYSLOG_IDENTIFIER.
+    Identifier(String),
 }
 
 /// What is wrong with a configuration, and where.

@@ -5,7 +5,7 @@
 //! to one instance or more than one query in each.
 //!
 //! Reading order: `connection` (`postgres`, `mysql`, `tls`) · `reading` · `trouble` · `identity` · `template` · `metrics`
-//! · `sql_tokens` · `fingerprint` · `statements` (`postgres_statements`, `mysql_statements`) · `activity`
+//! · `sql_tokens` (`sql_words`) · `sql_mask` · `fingerprint` · `statements` (`postgres_statements`, `mysql_statements`) · `activity`
 //! (`postgres_activity`, `mysql_activity`) · `explain` · `plan` · `plans` · `objects` (`object_queries`) · `watch`
 //! (`watch_read`, `watch_activity`) · `log_sources` · `attempt` · `discover` · `grants`.
 
@@ -30,7 +30,9 @@ pub mod postgres;
 pub mod postgres_activity;
 pub mod postgres_statements;
 pub mod reading;
+pub mod sql_mask;
 pub mod sql_tokens;
+mod sql_words;
 pub mod statements;
 pub mod template;
 pub mod tls;
@@ -41,7 +43,8 @@ mod watch_read;
 
 pub use attempt::{Tried, attempt};
 pub use discover::{Discovered, Surroundings, discover, target_of_url};
-pub use fingerprint::{FINGERPRINT_VERSION, Fingerprint, fingerprint, mask_sql};
+pub use fingerprint::{FINGERPRINT_VERSION, Fingerprint, fingerprint};
 pub use grants::grants;
+pub use sql_mask::{mask_credentials, mask_sql};
 pub use sql_tokens::Dialect;
 pub use watch::watch;

@@ -2,14 +2,20 @@
 //!
 //! Stages: `tailer` (which files, which bytes, `position`) → `stitch` (bytes to raw records) → `postgres_stderr`,
 //! `postgres_structured`, `mysql_error` (raw record to [`record::Record`]) → `mask` → `classify` (`classes_postgresql`,
-//! `classes_mysql`) → `row`; or, for single executions, `slow_log` → `execution`. A row and the position behind it are one record of the spool: nothing is lost or doubled by a kill.
+//! `classes_mysql`, `innodb_deadlock`) → `row`; or, for single executions, `slow_log` → `execution`. In place of files: `journal`. A row and the position behind it are one record of the spool: nothing is lost or doubled by a kill.
 
 pub mod classes_mysql;
 pub mod classes_postgresql;
 pub mod classify;
 pub mod execution;
+pub mod innodb_deadlock;
+pub mod journal;
 pub mod mask;
+#[cfg(test)]
+mod mask_fuzz_tests;
 pub mod mysql_error;
+#[cfg(test)]
+mod planted;
 pub mod position;
 pub mod postgres_stderr;
 pub mod postgres_structured;

@@ -121,6 +121,9 @@ fn start_sources(
     for job in &config.scrapes {
         sources.spawn(scrape::watch(job.clone(), context.clone()));
     }
+    for journal in &config.journals {
+        sources.spawn(logs::journal::watch(journal.clone(), context.clone()));
+    }
     sources.spawn(logs::watch(config.logs.clone(), announced, context.clone()));
 }
 

@@ -60,6 +60,7 @@ pub fn collector_config(found: Vec<Discovered>, data_dir: &Path, grpc: SocketAdd
         host: Some(HostConfig::default()),
         databases: found.into_iter().map(|one| one.config).collect(),
         logs: Vec::new(),
+        journals: Vec::new(),
         scrapes: Vec::new(),
     }
 }

@@ -7,8 +7,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{
     Address, Config, ConfigError, DATABASES_MAX, DatabaseConfig, Destination, Engine, HostConfig, INTERVAL_MAX,
-    INTERVAL_MIN, Intervals, LogChoice, LogConfig, LogFormat, LogRows, LogStart, NameFilter, Password,
-    SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MIN, ServerConfig, ServerTls, TlsMode,
+    INTERVAL_MIN, Intervals, JournalConfig, JournalMatch, LogChoice, LogConfig, LogFormat, LogRows, LogStart,
+    NameFilter, Password, SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MIN, ServerConfig, ServerTls, TlsMode, Unmasked,
     check_kafka::check_kafka,
     raw::{RawConfig, RawDatabase, RawFilter, RawHost, RawIntervals, RawKafka, RawLog, RawLogChoice, RawServer, Text},
     scrape::{RawScrape, ScrapeConfig, check_scrape},
@@ -103,6 +103,13 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
         place.error(at, message_of(&e.to_string()))
     })?;
     let databases = check_databases(&place, &raw.databases)?;
+    let (mut logs, mut journals) = (Vec::new(), Vec::new());
+    for (i, log) in raw.logs.iter().enumerate() {
+        match check_log(&place, i, log)? {
+            Log::File(log) => logs.push(log),
+            Log::Journal(journal) => journals.push(journal),
+        }
+    }
     Ok(Config {
         destination: check_destination(&place, raw.server, raw.kafka)?,
         id: place.optional_name(&raw.id, "id")?,
@@ -118,7 +125,8 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
         },
         host: check_host(&place, raw.host)?,
         databases,
-        logs: raw.logs.iter().enumerate().map(|(i, log)| check_log(&place, i, log)).collect::<Result<_, _>>()?,
+        logs,
+        journals,
         scrapes: check_scrapes(&place, raw.scrape_configs)?,
     })
 }
@@ -283,6 +291,7 @@ fn check_database(place: &Place<'_>, i: usize, raw: &RawDatabase) -> Result<Data
     if let Some(raw) = &raw.logs {
         database.logs = check_log_choice(place, &field("logs"), raw)?;
     }
+    database.unmasked = check_unmasked(place, &field("unmasked"), &raw.unmasked)?;
     Ok(database)
 }
 
@@ -339,6 +348,22 @@ fn check_log_choice(place: &Place<'_>, field: &str, raw: &RawLogChoice) -> Resul
     Ok(choice)
 }
 
+fn check_unmasked(place: &Place<'_>, field: &str, raw: &[Text]) -> Result<Unmasked, ConfigError> {
+    let mut unmasked = Unmasked::default();
+    for (i, text) in raw.iter().enumerate() {
+        match text.value.as_str() {
+            "literals" => unmasked.literals = true,
+            "parameters" => unmasked.parameters = true,
+            "row_values" => unmasked.row_values = true,
+            _ => {
+                let allowed = "literals, parameters, row_values (credentials never leave)";
+                return place.refuse(text, &format!("{field}[{i}]"), allowed);
+            }
+        }
+    }
+    Ok(unmasked)
+}
+
 fn check_scrapes(place: &Place<'_>, raw: Vec<Spanned<RawScrape>>) -> Result<Vec<ScrapeConfig>, ConfigError> {
     let mut jobs = BTreeSet::new();
     let mut scrapes = Vec::with_capacity(raw.len());
@@ -357,8 +382,31 @@ fn check_scrapes(place: &Place<'_>, raw: Vec<Spanned<RawScrape>>) -> Result<Vec<
     Ok(scrapes)
 }
 
-fn check_log(place: &Place<'_>, i: usize, raw: &RawLog) -> Result<LogConfig, ConfigError> {
+/// Where a log is.
+enum Log {
+    File(LogConfig),
+    Journal(JournalConfig),
+}
+
+fn check_log(place: &Place<'_>, i: usize, raw: &RawLog) -> Result<Log, ConfigError> {
     let field = |name: &str| format!("logs[{i}].{name}");
+    let matches = match (&raw.path, &raw.unit, &raw.identifier) {
+        (Some(_), None, None) => None,
+        (None, Some(unit), None) => Some(JournalMatch::Unit(place.name(unit, &field("unit"))?.to_string())),
+        (None, None, Some(word)) => Some(JournalMatch::Identifier(place.name(word, &field("identifier"))?.to_string())),
+        _ => {
+            let message = format!("{}: exactly one of path, unit, identifier must be given", field("path"));
+            return Err(place.error(raw.instance.referenced, message));
+        }
+    };
+    let namespace = place.optional_name(&raw.namespace, &field("namespace"))?.map(|n| n.to_string());
+    let path = match (&matches, &raw.path) {
+        (None, Some(path)) => PathBuf::from(&path.value),
+        (Some(JournalMatch::Unit(name) | JournalMatch::Identifier(name)), _) => {
+            PathBuf::from(format!("journal:{}{name}", namespace.as_ref().map(|n| format!("{n}/")).unwrap_or_default()))
+        }
+        (None, None) => PathBuf::new(), // refused above
+    };
     let engine = place.choice(&raw.engine, &field("engine"), &ENGINES)?;
     let prefix = raw.line_prefix.as_ref().map(|t| t.value.clone());
     let format = match &raw.format {
@@ -388,15 +436,20 @@ fn check_log(place: &Place<'_>, i: usize, raw: &RawLog) -> Result<LogConfig, Con
         }
     };
     let starts = [("end", LogStart::End), ("beginning", LogStart::Beginning)];
-    Ok(LogConfig {
-        path: PathBuf::from(&raw.path.value),
+    let log = LogConfig {
+        path,
         instance: place.name(&raw.instance, &field("instance"))?,
         engine,
         format,
         rows,
+        unmasked: check_unmasked(place, &field("unmasked"), &raw.unmasked)?,
         start: match &raw.start {
             None => LogStart::End,
             Some(text) => place.choice(text, &field("start"), &starts)?,
         },
+    };
+    Ok(match matches {
+        None => Log::File(log),
+        Some(matches) => Log::Journal(JournalConfig { matches, namespace, log }),
     })
 }

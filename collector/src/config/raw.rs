@@ -173,6 +173,9 @@ pub struct RawDatabase {
     pub intervals: Option<RawIntervals>,
     /// `auto` (what the server says), `off`, or a list of files.
     pub logs: Option<RawLogChoice>,
+    /// Kinds of values that may leave the host: `literals`, `parameters`, `row_values`. None if left out.
+    #[serde(default)]
+    pub unmasked: Vec<Text>,
 }
 
 /// Which databases to visit.
@@ -214,8 +217,14 @@ pub struct RawLogChoice {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawLog {
-    /// Path; the last component may hold `*`.
-    pub path: Text,
+    /// Path; the last component may hold `*`. Or, of systemd's journal, `unit` or `identifier`.
+    pub path: Option<Text>,
+    /// The unit whose lines in the journal are the log.
+    pub unit: Option<Text>,
+    /// The SYSLOG_IDENTIFIER whose lines in the journal are the log.
+    pub identifier: Option<Text>,
+    /// The journal's namespace, if it is not the system's.
+    pub namespace: Option<Text>,
     /// Whose log it is.
     pub instance: Text,
     /// `postgresql`, `mysql` or `mariadb`.
@@ -228,4 +237,7 @@ pub struct RawLog {
     pub start: Option<Text>,
     /// `records` (rows of logs) or `executions` (rows of statement_samples); of a slow log the latter.
     pub rows: Option<Text>,
+    /// Kinds of values that may leave the host, as of a database.
+    #[serde(default)]
+    pub unmasked: Vec<Text>,
 }

@@ -38,6 +38,14 @@ fn errors_name_line_field_and_what_is_allowed() {
             "c.yaml:5:14: databases[0].address: \"localhost\" is not allowed; allowed: host:port or /path",
         ),
         (database("tls: maybe"), "c.yaml:6:10: databases[0].tls: \"maybe\" is not allowed; allowed: disable, prefer"),
+        (
+            refused("logs:\n  - {path: /x, unit: postgresql.service, instance: a, engine: mysql}\n"),
+            "c.yaml:4:52: logs[0].path: exactly one of path, unit, identifier must be given",
+        ),
+        (
+            database("unmasked: [literals, passwords]"),
+            "c.yaml:6:26: databases[0].unmasked[1]: \"passwords\" is not allowed; allowed: literals, parameters, row_values",
+        ),
         (database("logs: {mode: files}"), "c.yaml:6:18: databases[0].logs.mode: \"files\" is not allowed"),
         (database("password: a\n    password_env: B"), "c.yaml:7:19: databases[0].password: at most one of"),
         (

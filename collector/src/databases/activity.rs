@@ -9,11 +9,8 @@ use std::{
 use proto::{Events, EventsBuilder, Table};
 use serde_json::json;
 
-use super::{
-    fingerprint::{cut, fingerprint, mask_sql},
-    sql_tokens::Dialect,
-};
-use crate::config::Engine;
+use super::fingerprint::{cut, fingerprint};
+use crate::logs::mask::Mask;
 
 /// Most sessions of one reading; blockers and victims come first.
 pub const SESSIONS_MAX: usize = 500;
@@ -121,7 +118,7 @@ pub fn next_interval(sessions: &[Session], configured: Duration) -> Duration {
 }
 
 /// Rows of `activity`.
-pub fn rows(engine: Engine, dialect: Dialect, instance: &str, now_ms: i64, mut sessions: Vec<Session>) -> Events {
+pub fn rows(mask: Mask, instance: &str, now_ms: i64, mut sessions: Vec<Session>) -> Events {
     let places = places(&sessions);
     let mut rows = EventsBuilder::new(Table::Activity);
     let place = |pid: i64| places.get(&pid).copied().unwrap_or_default();
@@ -135,7 +132,7 @@ pub fn rows(engine: Engine, dialect: Dialect, instance: &str, now_ms: i64, mut s
     for session in &sessions {
         let text = session.text.as_deref().map(|t| cut(t, TEXT_BYTES_MAX)).filter(|t| !t.trim().is_empty());
         let text =
-            text.map(|t| texts.entry(t).or_insert_with(|| (fingerprint(dialect, t).id, mask_sql(dialect, t))).clone());
+            text.map(|t| texts.entry(t).or_insert_with(|| (fingerprint(mask.dialect(), t).id, mask.sql(t))).clone());
         let (print, masked) = text.map_or((None, None), |(p, m)| (Some(p), Some(m)));
         let place = place(session.pid);
         let blocked_by = (!session.blocked_by.is_empty()).then(|| json!(session.blocked_by).to_string());
@@ -143,7 +140,7 @@ pub fn rows(engine: Engine, dialect: Dialect, instance: &str, now_ms: i64, mut s
             instance,
             now_ms,
             [
-                ("engine", engine.as_str().into()),
+                ("engine", mask.engine.as_str().into()),
                 ("pid", session.pid.into()),
                 ("database", session.database.clone().into()),
                 ("user", session.user.clone().into()),
@@ -174,6 +171,7 @@ pub fn rows(engine: Engine, dialect: Dialect, instance: &str, now_ms: i64, mut s
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::{Engine, Unmasked};
 
     fn session(pid: i64, blocked_by: &[i64]) -> Session {
         Session { pid, blocked_by: blocked_by.to_vec(), ..Session::default() }
@@ -210,8 +208,8 @@ mod tests {
     #[test]
     fn texts_are_masked_and_blockers_come_first() {
         let victim = Session { text: Some("select * from t where card = '4111'".into()), ..session(2, &[8]) };
-        let events =
-            rows(Engine::Postgresql, Dialect::Postgresql, "i", 1, vec![session(1, &[]), victim, session(8, &[])]);
+        let mask = Mask { engine: Engine::Postgresql, unmasked: Unmasked::default() };
+        let events = rows(mask, "i", 1, vec![session(1, &[]), victim, session(8, &[])]);
         assert_eq!(events.get(0, "pid"), 8.into());
         assert_eq!(events.get(0, "blocking"), 1.into());
         let at = (0..3).find(|r| events.get(*r, "pid") == 2.into()).unwrap();

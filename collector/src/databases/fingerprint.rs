@@ -1,24 +1,29 @@
 //! One identity for a statement, whatever source and server version it was read from.
 //!
-//! Rules of version 1, applied to the tokens of the statement's own dialect:
+//! Rules of version 2, applied to the tokens of the statement's own dialect:
 //! 1. Comments and hints are dropped, white space and a last `;` too; executable comments of MySQL are code.
-//! 2. Words are lower-cased; quotes around an identifier are dropped. In PostgreSQL a quoted identifier that would need
-//!    its quotes keeps them (`"Orders"` is not `orders`); MySQL compares names without case.
-//! 3. Every literal, parameter, `null`, `true` and `false` is `?`; a sign before a literal belongs to it. After `is` the
-//!    last three stay, and `not null` stays.
+//! 2. Words are lower-cased; quotes around an identifier are dropped unless it would need them: `"Orders"` is not `orders`
+//!    in PostgreSQL, `"user"` is not `user`. MySQL compares names without case. What follows a dot is a name.
+//! 3. Every literal, parameter, `null`, `true` and `false` is `?`; signs before a literal belong to it, and so does
+//!    PostgreSQL's `uescape`. After `is` and `is not` the last three stay, and `not null` stays.
 //! 4. Two or more literals in a row of commas are `...`; in a list of `in` or of an array constructor, so is one.
-//! 5. Rows of `values` that are equal after this are written once.
+//! 5. Rows of `values`, of `in` and of an array that are equal after this are written once.
 //!    The field of PostgreSQL's `extract` is a literal, as its own parser has it.
 //! 6. `<>` is `!=`; MySQL words that its parser takes for one are one (`schema` and `database`).
+//! 7. A MySQL text with double quotes where only a name can stand comes from a session with ANSI_QUOTES: all of them are
+//!    names. Else they are strings.
 //!
 //! The id is the first 64 bits of XXH3 over the normalised text, 16 hex digits. The text normalises to itself.
 
 use std::sync::Arc;
 
-use super::sql_tokens::{Dialect, Token, TokenKind, tokens};
+use super::{
+    sql_tokens::{Dialect, Token, TokenKind, tokens},
+    sql_words::is_reserved,
+};
 
 /// Version of the rules above; changes whenever an id may change.
-pub const FINGERPRINT_VERSION: i64 = 1;
+pub const FINGERPRINT_VERSION: i64 = 2;
 /// Longest normalised text kept, bytes; ids are made before it is cut.
 pub const NORMALIZED_TEXT_BYTES_MAX: usize = 16 * 1024;
 /// Most tables reported for one statement.
@@ -41,8 +46,12 @@ pub struct Fingerprint {
 
 /// Makes the identity of a statement.
 pub fn fingerprint(dialect: Dialect, sql: &str) -> Fingerprint {
-    let all = tokens(dialect, sql);
+    let mut all = tokens(dialect, sql);
     let trace_parent = all.iter().filter(|t| t.kind == TokenKind::Comment).find_map(|t| trace_parent(t.text(sql)));
+    all.retain(|t| t.kind != TokenKind::Comment);
+    if dialect == Dialect::Mysql {
+        quotes_to_names(sql, &mut all);
+    }
     let mut pieces = literals_to_marks(&extract_fields(dialect, pieces(dialect, sql, &all)));
     while pieces.last().is_some_and(|p| p.text == ";") {
         pieces.pop();
@@ -59,26 +68,6 @@ pub fn fingerprint(dialect: Dialect, sql: &str) -> Fingerprint {
         command,
         trace_parent,
     }
-}
-
-/// The statement with every literal replaced by `?` and comments left out; the rest stays as it was written.
-pub fn mask_sql(dialect: Dialect, sql: &str) -> String {
-    let mut out = String::with_capacity(sql.len());
-    let mut last = 0;
-    for token in tokens(dialect, sql) {
-        let replacement = match token.kind {
-            TokenKind::String | TokenKind::Number => "?",
-            TokenKind::Comment => " ",
-            _ => continue,
-        };
-        out.push_str(&sql[last..token.start]);
-        if !(replacement == " " && out.ends_with(|c: char| c.is_whitespace())) {
-            out.push_str(replacement);
-        }
-        last = token.end;
-    }
-    out.push_str(&sql[last..]);
-    out.trim().to_owned()
 }
 
 /// Cuts at a character boundary.
@@ -111,13 +100,39 @@ impl Piece {
     }
 }
 
+/// Rule 7: what stands in double quotes becomes names, if one of them can be nothing else.
+fn quotes_to_names(sql: &str, all: &mut [Token]) {
+    let quoted = |t: &Token| t.kind == TokenKind::String && t.text(sql).starts_with('"');
+    let text = |i: Option<usize>| i.and_then(|i| all.get(i)).map_or("", |t| t.text(sql));
+    if text(Some(0)).eq_ignore_ascii_case("prepare") {
+        return; // its `from` is followed by a statement's text
+    }
+    let names = (0..all.len()).filter(|i| quoted(&all[*i])).any(|i| {
+        let (before, after) = (text(i.checked_sub(1)).to_lowercase(), text(Some(i + 1)));
+        match before.as_str() {
+            "." | "join" | "into" | "update" | "table" => true,
+            "from" => after != ")", // else a function's argument, as of trim
+            _ => after == ".",
+        }
+    });
+    if names {
+        all.iter_mut().filter(|t| quoted(t)).for_each(|t| t.kind = TokenKind::QuotedWord);
+    }
+}
+
 fn pieces(dialect: Dialect, sql: &str, all: &[Token]) -> Vec<Piece> {
-    let mut out = Vec::with_capacity(all.len());
-    for token in all {
+    let mut out: Vec<Piece> = Vec::with_capacity(all.len());
+    for (i, token) in all.iter().enumerate() {
         let text = token.text(sql);
         let (text, role) = match token.kind {
             TokenKind::Comment => continue,
-            TokenKind::Word => (word(dialect, text), Role::Word),
+            TokenKind::Word if out.last().is_some_and(|p| p.is(".")) => {
+                (name(dialect, &folded(dialect, text)), Role::Name)
+            }
+            TokenKind::Word => {
+                let called = all.get(i + 1).is_some_and(|next| next.text(sql) == "(");
+                (word(dialect, text, called), Role::Word)
+            }
             TokenKind::QuotedWord => (quoted_word(dialect, text), Role::Name),
             TokenKind::String | TokenKind::Number | TokenKind::Parameter => ("?".into(), Role::Literal),
             TokenKind::ParameterList => ("...".into(), Role::List),
@@ -129,8 +144,16 @@ fn pieces(dialect: Dialect, sql: &str, all: &[Token]) -> Vec<Piece> {
     out
 }
 
-fn word(dialect: Dialect, text: &str) -> String {
-    let lower = text.to_lowercase();
+/// As each server folds it: PostgreSQL only ASCII.
+fn folded(dialect: Dialect, text: &str) -> String {
+    match dialect {
+        Dialect::Postgresql => text.to_ascii_lowercase(),
+        Dialect::Mysql => text.to_lowercase(),
+    }
+}
+
+fn word(dialect: Dialect, text: &str, called: bool) -> String {
+    let lower = folded(dialect, text);
     if dialect == Dialect::Postgresql {
         return lower;
     }
@@ -139,11 +162,11 @@ fn word(dialect: Dialect, text: &str) -> String {
         "schemas" => "databases".into(),
         "fields" => "columns".into(),
         "integer" => "int".into(),
-        "substr" | "mid" => "substring".into(),
+        "substr" | "mid" if called => "substring".into(),
         "distinctrow" => "distinct".into(),
         "localtime" | "localtimestamp" | "current_timestamp" => "now".into(),
-        "curdate" => "current_date".into(),
-        "curtime" => "current_time".into(),
+        "curdate" if called => "current_date".into(),
+        "curtime" if called => "current_time".into(),
         "regexp" => "rlike".into(),
         // Units of intervals, as digests write them.
         _ => lower.strip_prefix("sql_tsi_").map_or_else(|| lower.clone(), str::to_owned),
@@ -151,22 +174,21 @@ fn word(dialect: Dialect, text: &str) -> String {
 }
 
 fn quoted_word(dialect: Dialect, text: &str) -> String {
-    let quote = if dialect == Dialect::Mysql { '`' } else { '"' };
-    let prefix_end = text.find(quote).map_or(0, |i| i + 1);
-    let inner = &text[prefix_end..];
-    let inner = inner.strip_suffix(quote).unwrap_or(inner);
-    let plain = |c: char| c == '_' || c.is_lowercase() || c.is_numeric() || c == '$';
+    let quote = if text.starts_with('`') { '`' } else { '"' };
+    let inner = &text[text.find(quote).map_or(0, |i| i + 1)..];
+    name(dialect, inner.strip_suffix(quote).unwrap_or(inner))
+}
+
+/// A name without its quotes, or with them where it needs them to be read as the same name again.
+fn name(dialect: Dialect, inner: &str) -> String {
+    let inner = if dialect == Dialect::Mysql { inner.to_lowercase() } else { inner.to_owned() };
+    let is_word =
+        matches!(tokens(dialect, &inner)[..], [Token { kind: TokenKind::Word, start: 0, end }] if end == inner.len());
+    let is_folded = folded(dialect, &inner) == inner;
     match dialect {
-        Dialect::Mysql => {
-            let lower = inner.to_lowercase();
-            let simple = lower.chars().all(|c| c == '_' || c == '$' || c.is_alphanumeric())
-                && lower.chars().any(|c| !c.is_ascii_digit());
-            if simple { lower } else { format!("`{lower}`") }
-        }
-        Dialect::Postgresql => {
-            let simple = inner.chars().all(plain) && inner.starts_with(|c: char| c == '_' || c.is_lowercase());
-            if simple { inner.to_owned() } else { format!("\"{inner}\"") }
-        }
+        _ if is_word && is_folded && !is_reserved(dialect, &inner) => inner,
+        Dialect::Mysql => format!("`{inner}`"),
+        Dialect::Postgresql => format!("\"{inner}\""),
     }
 }
 
@@ -182,26 +204,49 @@ fn extract_fields(dialect: Dialect, mut pieces: Vec<Piece>) -> Vec<Piece> {
     pieces
 }
 
-/// `null`, `true`, `false` and signs become part of literals.
+/// `null`, `true`, `false`, signs and `uescape` become part of literals.
 fn literals_to_marks(pieces: &[Piece]) -> Vec<Piece> {
     let mut out: Vec<Piece> = Vec::with_capacity(pieces.len());
-    for (i, piece) in pieces.iter().enumerate() {
-        let value_word = piece.role == Role::Word && matches!(piece.text.as_str(), "null" | "true" | "false");
-        let after = |what: &str| out.last().is_some_and(|p: &Piece| p.role == Role::Word && p.is(what));
-        let named = out.last().is_some_and(|p| p.is("."));
-        let keeps_its_word = named || after("is") || after("not") || piece.is("null") && after("set");
-        if value_word && !keeps_its_word {
+    let mut at = 0;
+    while let Some(piece) = pieces.get(at) {
+        let word_back = |back: usize, what: &str| {
+            out.len().checked_sub(back).is_some_and(|i| out[i].role == Role::Word && out[i].is(what))
+        };
+        let keeps_its_word = word_back(1, "is")
+            || word_back(1, "not") && (piece.is("null") || word_back(2, "is"))
+            || word_back(1, "set") && piece.is("null");
+        if is_value_word(piece) && !keeps_its_word {
             out.push(Piece { text: "?".into(), role: Role::Literal });
+            at += 1;
             continue;
         }
-        let sign = piece.role == Role::Symbol && (piece.is("-") || piece.is("+"));
-        let literal_next = pieces.get(i + 1).is_some_and(|p| p.role == Role::Literal);
-        if sign && literal_next && out.last().is_none_or(sign_may_follow) {
+        let value = |p: &Piece| p.role == Role::Literal || is_value_word(p);
+        if piece.role == Role::Word
+            && piece.is("uescape")
+            && out.last().is_some_and(value)
+            && pieces.get(at + 1).is_some_and(value)
+        {
+            at += 2;
+            continue;
+        }
+        let signs = pieces[at..].iter().take_while(|p| p.role == Role::Symbol && (p.is("-") || p.is("+"))).count();
+        let value_next = pieces.get(at + signs).is_some_and(value);
+        if signs > 0 && value_next {
+            // of several signs only the first can be an operator between two values
+            if !out.last().is_none_or(sign_may_follow) {
+                out.push(piece.clone());
+            }
+            at += signs;
             continue;
         }
         out.push(piece.clone());
+        at += 1;
     }
     out
+}
+
+fn is_value_word(piece: &Piece) -> bool {
+    piece.role == Role::Word && matches!(piece.text.as_str(), "null" | "true" | "false")
 }
 
 fn sign_may_follow(before: &Piece) -> bool {
@@ -297,20 +342,25 @@ fn lists_to_marks(pieces: Vec<Piece>) -> Vec<Piece> {
     out
 }
 
-/// Equal neighbours among the rows of `values` are written once.
+/// Equal neighbours among the rows of `values`, of `in` and of an array are written once.
 fn rows_once(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut out: Vec<Piece> = Vec::with_capacity(pieces.len());
     let mut at = 0;
     while at < pieces.len() {
         out.push(pieces[at].clone());
-        let values = pieces[at].role == Role::Word && (pieces[at].is("values") || pieces[at].is("value"));
+        let back = |back: usize, what: &str| out.len().checked_sub(back).is_some_and(|i| out[i].is(what));
+        let word = pieces[at].role == Role::Word;
+        let values = word && (back(1, "values") || back(1, "value"));
+        let list = back(1, "(") && back(2, "in");
+        let array = back(1, "[") && (back(2, "array") || back(2, "["));
         at += 1;
-        if !values {
+        let (open, close) = if array { ("[", "]") } else { ("(", ")") };
+        if !(values || list || array) {
             continue;
         }
         let mut last: Option<std::ops::Range<usize>> = None;
-        while pieces.get(at).is_some_and(|p| p.is("(")) {
-            let Some(end) = closing(&pieces, at) else { break };
+        while pieces.get(at).is_some_and(|p| p.is(open)) {
+            let Some(end) = closing(&pieces, at, open, close) else { break };
             let same = last.as_ref().is_some_and(|l| pieces[l.clone()] == pieces[at..end]);
             if same {
                 // drop the comma in front of it
@@ -320,25 +370,24 @@ fn rows_once(pieces: Vec<Piece>) -> Vec<Piece> {
             }
             last = Some(at..end);
             at = end;
-            if pieces.get(at).is_some_and(|p| p.is(",")) && pieces.get(at + 1).is_some_and(|p| p.is("(")) {
+            if pieces.get(at).is_some_and(|p| p.is(",")) && pieces.get(at + 1).is_some_and(|p| p.is(open)) {
                 out.push(pieces[at].clone());
                 at += 1;
             } else {
                 break;
             }
         }
-        // A row that the server cut short after a complete one: `(...), (?`
     }
     out
 }
 
-/// One past the bracket that closes the one at `open`.
-fn closing(pieces: &[Piece], open: usize) -> Option<usize> {
+/// One past the bracket that closes the one at `at`.
+fn closing(pieces: &[Piece], at: usize, open: &str, close: &str) -> Option<usize> {
     let mut depth = 0usize;
-    for (i, piece) in pieces.iter().enumerate().skip(open) {
-        if piece.is("(") {
+    for (i, piece) in pieces.iter().enumerate().skip(at) {
+        if piece.is(open) {
             depth += 1;
-        } else if piece.is(")") {
+        } else if piece.is(close) {
             depth -= 1;
             if depth == 0 {
                 return Some(i + 1);
@@ -354,7 +403,9 @@ fn join(pieces: &[Piece]) -> String {
     for piece in pieces {
         let tight_after = |p: &Piece| matches!(p.text.as_str(), "(" | "." | "[" | "::");
         let tight_before = matches!(piece.text.as_str(), ")" | "," | ";" | "." | "]" | "[" | "::");
-        if last.is_some_and(|l| !tight_after(l)) && !tight_before {
+        // dots of their own must not become the mark of a list
+        let apart = piece.is(".") && last.is_some_and(|l| l.is(".") || l.role == Role::List);
+        if last.is_some_and(|l| !tight_after(l)) && !tight_before || apart {
             text.push(' ');
         }
         text.push_str(&piece.text);

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{connection::Connection, reading::Reading};
-use crate::config::{DatabaseConfig, Engine, LogChoice, LogConfig, LogFormat, LogRows, LogStart};
+use crate::{
+    config::{DatabaseConfig, Engine, LogChoice, LogConfig, LogFormat, LogRows, LogStart},
+    logs::tailer::matching_files,
+};
 
 const POSTGRES_SQL: &str = "select /* tidewatch */ current_setting('logging_collector', true) as collector, current_setting('log_directory', true) as directory,
   current_setting('log_filename', true) as filename, current_setting('log_destination', true) as destination,
@@ -40,6 +43,7 @@ pub async fn read(
         format,
         start: LogStart::End,
         rows,
+        unmasked: config.unmasked,
     };
     let mut logs = Vec::new();
     for (path, format) in found {
@@ -112,10 +116,19 @@ fn mysql(reading: &Reading) -> Vec<(PathBuf, LogFormat)> {
             .and_then(|t| t.trim().parse().ok())
             .and_then(stderr_of),
     };
-    let error_log = path.map(|p| (p, LogFormat::ErrorLog));
+    let error_log = path.map(|p| (json_beside(&p).unwrap_or(p), LogFormat::ErrorLog));
     let slow_log = row.text("slow_file").filter(|_| row.truth("slow") == Some(true));
     let slow_log = slow_log.map(|p| (data.join(p), LogFormat::SlowLog));
-    error_log.into_iter().chain(slow_log).filter(|(p, _)| p.is_file()).collect()
+    let is_there = |path: &Path| matching_files(path).is_ok_and(|files| !files.is_empty());
+    error_log.into_iter().chain(slow_log).filter(|(p, _)| is_there(p)).collect()
+}
+
+/// MySQL's JSON sink writes `<log_error>.00.json`: the pattern of its files, if they are what is written to now.
+fn json_beside(log_error: &Path) -> Option<PathBuf> {
+    let pattern = PathBuf::from(format!("{}.*.json", log_error.display()));
+    let newest = matching_files(&pattern).ok()?.pop()?;
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    (modified(&newest) > modified(log_error)).then_some(pattern)
 }
 
 /// The parent of a process, if both bear the name.

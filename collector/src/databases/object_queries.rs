@@ -11,7 +11,7 @@ use super::{
     reading::{Reading, Row},
     trouble::Trouble,
 };
-use crate::config::Engine;
+use crate::{config::Engine, logs::mask};
 
 /// Most objects of one kind and database.
 const OBJECTS_MAX: usize = 4_000;
@@ -87,7 +87,7 @@ pub async fn instance(connection: &mut Connection, engine: Engine) -> Result<Vec
             json!({ "unit": row.text("unit"), "source": source, "pending_restart": row.truth("pending_restart") })
                 .to_string()
         });
-        let value = row.string("value");
+        let value = row.text("value").map(|value| mask::setting(name, value));
         Some((plain(name), Object { value, attributes, ..Object::default() }))
     };
     Ok(vec![listing("setting", None, &settings, setting), listing("database", None, &databases, named)])

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt::Write, sync::Arc};
 use proto::EventsBuilder;
 use serde_json::{Map, Value as Json};
 
-use super::{fingerprint::mask_sql, sql_tokens::Dialect, statements::Load};
+use super::{sql_mask::mask_sql, sql_tokens::Dialect, statements::Load};
 use crate::config::Engine;
 
 /// Statements explained in one round.

@@ -1,8 +1,10 @@
 //! Cuts SQL text into tokens the way the server's own lexer would, for fingerprints and masking.
 //!
 //! It never fails: an unterminated string or comment runs to the end of the text, so a statement that the server cut
-//! short still gives tokens, and what may be half a literal is a literal. Sources: PostgreSQL manual §4.1 "Lexical
-//! Structure", MySQL reference manual §11 "Language Structure", MariaDB knowledge base "Comment Syntax".
+//! short still gives tokens, and what may be half a literal is a literal. Whether a backslash escapes a quote is a setting
+//! of the session (`standard_conforming_strings`, `NO_BACKSLASH_ESCAPES`): a text that makes no sense by the server's
+//! default is read the other way. Sources: PostgreSQL manual §4.1 "Lexical Structure", MySQL reference manual §11
+//! "Language Structure", MariaDB knowledge base "Comment Syntax".
 
 /// Whose lexer to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,18 +56,53 @@ impl Token {
 
 /// All tokens of `sql`, in order, white space left out. Every range lies on character boundaries.
 pub fn tokens(dialect: Dialect, sql: &str) -> Vec<Token> {
-    let mut lexer = Lexer { dialect, bytes: sql.as_bytes(), at: 0, in_executable_comment: false, out: Vec::new() };
+    match readings(dialect, sql) {
+        Readings::One(tokens) | Readings::Two(tokens, _) => tokens,
+    }
+}
+
+/// The ways a text can be read.
+pub enum Readings {
+    /// There is no doubt.
+    One(Vec<Token>),
+    /// Both by the server's default and by the other rule for backslashes some string does not end where it should, as in
+    /// a text that was cut short: the default first.
+    Two(Vec<Token>, Vec<Token>),
+}
+
+/// Reads a text by the server's default rule for backslashes, or by the other where only that makes sense.
+pub fn readings(dialect: Dialect, sql: &str) -> Readings {
+    let escapes = dialect == Dialect::Mysql;
+    let (usual, odd) = read(dialect, sql, escapes);
+    let in_doubt = odd && (sql.contains("\\'") || escapes && sql.contains("\\\""));
+    if !in_doubt {
+        return Readings::One(usual);
+    }
+    match read(dialect, sql, !escapes) {
+        (other, false) => Readings::One(other),
+        (other, true) => Readings::Two(usual, other),
+    }
+}
+
+/// One reading, and whether a string in it never ends or is followed by a word without a blank.
+fn read(dialect: Dialect, sql: &str, escapes: bool) -> (Vec<Token>, bool) {
+    let bytes = sql.as_bytes();
+    let mut lexer =
+        Lexer { dialect, escapes, bytes, at: 0, in_executable_comment: false, is_odd: false, out: Vec::new() };
     while lexer.at < lexer.bytes.len() {
         lexer.next();
     }
-    lexer.out
+    (lexer.out, lexer.is_odd)
 }
 
 struct Lexer<'a> {
     dialect: Dialect,
+    /// Whether a backslash in a plain string escapes.
+    escapes: bool,
     bytes: &'a [u8],
     at: usize,
     in_executable_comment: bool,
+    is_odd: bool,
     out: Vec<Token>,
 }
 
@@ -106,12 +143,10 @@ impl Lexer<'_> {
                 self.in_executable_comment = false;
                 self.at += 2;
             }
-            b'\'' => {
-                self.quoted(b'\'', mysql);
-                self.push(TokenKind::String, start);
-            }
+            b'\'' => self.string(start, self.escapes),
             b'"' if mysql => {
-                self.quoted(b'"', true);
+                self.quoted(b'"', self.escapes);
+                self.is_odd |= begins_word(self.peek(0));
                 self.push(TokenKind::String, start);
             }
             b'"' => {
@@ -177,6 +212,22 @@ impl Lexer<'_> {
         self.push(TokenKind::Comment, start);
     }
 
+    /// A string in single quotes that begins here; in PostgreSQL one that goes on in a later line is the same string.
+    fn string(&mut self, start: usize, backslash: bool) {
+        self.quoted(b'\'', backslash);
+        while self.dialect == Dialect::Postgresql {
+            let rest = &self.bytes[self.at..];
+            let blanks = rest.iter().take_while(|b| b.is_ascii_whitespace()).count();
+            if rest.get(blanks) != Some(&b'\'') || !rest[..blanks].contains(&b'\n') {
+                break;
+            }
+            self.at += blanks;
+            self.quoted(b'\'', backslash);
+        }
+        self.is_odd |= begins_word(self.peek(0));
+        self.push(TokenKind::String, start);
+    }
+
     /// Steps over a quoted run that begins here; a doubled quote stays inside, and so does an escaped one if asked.
     fn quoted(&mut self, quote: u8, backslash: bool) {
         self.at += 1;
@@ -194,6 +245,7 @@ impl Lexer<'_> {
                 self.at += 1;
             }
         }
+        self.is_odd = true;
         // The step over an escape may have stopped inside a character.
         while self.at < self.bytes.len() && self.bytes[self.at] & 0xc0 == 0x80 {
             self.at += 1;
@@ -233,7 +285,14 @@ impl Lexer<'_> {
             while self.peek(0).is_ascii_alphanumeric() || self.peek(0) == b'_' {
                 self.at += 1;
             }
-            return self.push(TokenKind::Number, start);
+            let digit = |b: &u8| match self.bytes[start + 1] {
+                b'x' | b'X' => b.is_ascii_hexdigit(),
+                b'b' | b'B' => matches!(b, b'0' | b'1'),
+                _ => false,
+            };
+            // 0xyz, 0b12 and 0o7 are names there
+            let named = self.dialect == Dialect::Mysql && !self.bytes[start + 2..self.at].iter().all(digit);
+            return self.push(if named { TokenKind::Word } else { TokenKind::Number }, start);
         }
         while self.peek(0).is_ascii_digit() || self.peek(0) == b'_' {
             self.at += 1;
@@ -272,19 +331,23 @@ impl Lexer<'_> {
         let quote = self.peek(0);
         let is = |s: &str| word.eq_ignore_ascii_case(s.as_bytes());
         if quote == b'\'' && (is("e") && !mysql) {
-            self.quoted(b'\'', true);
-            return self.push(TokenKind::String, start);
+            return self.string(start, true);
         }
-        if quote == b'\'' && (is("b") || is("x") || is("n") || (mysql && word[0] == b'_' && word.len() > 1)) {
-            self.quoted(b'\'', mysql);
+        let charset = mysql && word[0] == b'_' && word.len() > 1;
+        if quote == b'\'' && (is("b") || is("x") || is("n") || charset) {
+            return self.string(start, self.escapes);
+        }
+        if quote == b'"' && charset {
+            self.quoted(b'"', self.escapes);
             return self.push(TokenKind::String, start);
         }
         if !mysql && is("u") && quote == b'&' && matches!(self.peek(1), b'\'' | b'"') {
-            let inner = self.peek(1);
             self.at += 1;
-            self.quoted(inner, false);
-            let kind = if inner == b'"' { TokenKind::QuotedWord } else { TokenKind::String };
-            return self.push(kind, start);
+            if self.peek(0) == b'\'' {
+                return self.string(start, false);
+            }
+            self.quoted(b'"', false);
+            return self.push(TokenKind::QuotedWord, start);
         }
         self.push(TokenKind::Word, start);
     }
@@ -343,6 +406,11 @@ mod tests {
             (Postgresql, "1.5e-3+.5 t.5 1", &["1.5e-3", "+", ".5", "t", ".", "5", "1"]),
             (Postgresql, r#"U&"d" u&'x' "a""b""#, &[r#"U&"d""#, "u&'x'", r#""a""b""#]),
             (Postgresql, "x'ff", &["x'ff"]),
+            (Postgresql, "'a'\n 'b' 'c'", &["'a'\n 'b'", "'c'"]),
+            (Postgresql, r"a = 'it\'s' and b", &["a", "=", r"'it\'s'", "and", "b"]),
+            (Postgresql, r"a = 'c:\' and b = 'd'", &["a", "=", r"'c:\'", "and", "b", "=", "'d'"]),
+            (Mysql, r"a = 'c:\' and b = 'd'", &["a", "=", r"'c:\'", "and", "b", "=", "'d'"]),
+            (Mysql, "0xfg 0b12 0b01", &["0xfg", "0b12", "0b01"]),
             (Mysql, r#"'a\'b' "c""d" `e``f`"#, &[r"'a\'b'", r#""c""d""#, "`e``f`"]),
             (Mysql, "a--1 -- x\n# y\nb", &["a", "-", "-", "1", "-- x", "# y", "b"]),
             (Mysql, "/*!40101 SET a=1 */;", &["SET", "a", "=", "1", ";"]),

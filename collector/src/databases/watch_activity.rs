@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     config::{DatabaseConfig, Engine},
+    logs::mask::Mask,
     source::Context,
 };
 
@@ -55,7 +56,12 @@ pub(super) async fn run(
                 wait = next_interval(&sessions, config.intervals.activity);
                 keep_samples(engine, &shared, &sessions);
                 let now_ms = context.clock.now_ms();
-                context.outlet.send_events(rows(engine, dialect(engine), &instance, now_ms, sessions));
+                context.outlet.send_events(rows(
+                    Mask { engine, unmasked: config.unmasked },
+                    &instance,
+                    now_ms,
+                    sessions,
+                ));
                 Ok(())
             }
             Err(trouble) => {

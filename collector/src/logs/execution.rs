@@ -6,10 +6,7 @@ use std::borrow::Cow;
 use proto::{EventsBuilder, Value};
 
 use super::{mask, record::Record, row::Origin};
-use crate::{
-    config::Engine,
-    databases::{Dialect, fingerprint, mask_sql, plan},
-};
+use crate::databases::{Dialect, fingerprint, plan};
 
 /// One execution. Its text still holds its literals.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -123,12 +120,9 @@ pub fn without_plan_literals(message: &str) -> Option<String> {
 
 /// Adds its row; without a time of its own it bears `fallback_ts_ms`.
 pub fn add(builder: &mut EventsBuilder, origin: &Origin, execution: &Execution, fallback_ts_ms: i64) {
-    let dialect = match origin.engine {
-        Engine::Postgresql => Dialect::Postgresql,
-        Engine::Mysql | Engine::Mariadb => Dialect::Mysql,
-    };
-    let print = fingerprint(dialect, &execution.text);
-    let text = mask::cut(mask_sql(dialect, &execution.text), mask::BODY_BYTES_MAX);
+    let mask = origin.mask();
+    let print = fingerprint(mask.dialect(), &execution.text);
+    let text = mask::cut(mask.sql(&execution.text), mask::BODY_BYTES_MAX);
     let cells = [
         ("engine", Value::from(origin.engine.as_str())),
         ("database", execution.database.as_deref().into()),

@@ -124,7 +124,7 @@ impl Prefix {
         Some(Line { severity, text: &line[all.end()..], record })
     }
 
-    /// Reads a whole raw record. What no line of it explains becomes a message without time.
+    /// Reads a whole raw record. One whose first line begins none is not read.
     pub fn parse(&self, raw: &str) -> Record {
         let mut lines = raw.lines();
         let first = lines.next().unwrap_or("");
@@ -135,7 +135,7 @@ impl Prefix {
                 record.message = line.text.into();
                 record
             }
-            None => Record { message: first.into(), ..Record::default() },
+            None => return Record::unread(raw),
         };
         for line in lines {
             if !line.starts_with('\t')

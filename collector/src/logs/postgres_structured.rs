@@ -36,12 +36,12 @@ const JSON_EXTRAS: [(&str, Extra); 5] = [
 /// SQLSTATE of what is no error.
 const SUCCESS: &str = "00000";
 
-/// Reads a raw csvlog record; one that is none becomes a message without time.
+/// Reads a raw csvlog record; one that is none is not read.
 pub fn parse_csv(raw: &str) -> Record {
     let fields = csv_fields(raw.trim_end_matches(['\n', '\r']));
     let field = |i: usize| fields.get(i).filter(|f| !f.is_empty()).cloned();
     let Some(level) = field(SEVERITY).and_then(|s| Level::of_postgresql(&s)) else {
-        return Record { message: raw.trim_end().into(), ..Record::default() };
+        return Record::unread(raw);
     };
     Record {
         ts_ms: field(LOG_TIME).and_then(|t| timestamp::parse(&t)),
@@ -55,6 +55,7 @@ pub fn parse_csv(raw: &str) -> Record {
         client: field(CLIENT),
         code: field(CODE).filter(|c| c != SUCCESS),
         component: field(BACKEND),
+        is_unread: false,
     }
 }
 
@@ -77,10 +78,10 @@ fn csv_fields(line: &str) -> Vec<String> {
     fields
 }
 
-/// Reads a raw jsonlog record; one that is none becomes a message without time.
+/// Reads a raw jsonlog record; one that is none is not read.
 pub fn parse_json(raw: &str) -> Record {
     let Ok(Value::Object(object)) = serde_json::from_str(raw) else {
-        return Record { message: raw.trim_end().into(), ..Record::default() };
+        return Record::unread(raw);
     };
     let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
     Record {
@@ -95,6 +96,7 @@ pub fn parse_json(raw: &str) -> Record {
         client: text("remote_host"),
         code: text("state_code").filter(|c| c != SUCCESS),
         component: text("backend_type"),
+        is_unread: false,
     }
 }
 
@@ -116,7 +118,7 @@ mod tests {
             (record.application.as_deref(), record.component.as_deref()),
             (Some("psql"), Some("client backend"))
         );
-        assert_eq!(parse_csv("no csv at all").message, "no csv at all");
+        assert!(parse_csv("no csv at all").is_unread);
     }
 
     #[test]
@@ -126,6 +128,6 @@ mod tests {
         assert_eq!((record.ts_ms, record.level), (Some(1_795_608_000_123), Level::Error));
         assert_eq!((record.code.as_deref(), record.statement()), (Some("40P01"), Some("update t")));
         assert_eq!(record.extras[0], (Extra::Detail, "Process 1 waits".into()));
-        assert_eq!(parse_json("{broken").message, "{broken");
+        assert!(parse_json("{broken").is_unread);
     }
 }

@@ -25,6 +25,8 @@ pub struct Record {
     pub code: Option<String>,
     /// Kind of process or part of the server that wrote it.
     pub component: Option<String>,
+    /// Nothing in it says where a record begins: it may be the middle of one.
+    pub is_unread: bool,
 }
 
 /// How bad it is.
@@ -131,7 +133,21 @@ impl Extra {
     }
 }
 
+/// SQLSTATE of what PL/pgSQL's RAISE EXCEPTION throws, unless it names another.
+const RAISED: &str = "P0001";
+
 impl Record {
+    /// A record of text that can't be taken apart.
+    pub fn unread(raw: &str) -> Record {
+        Record { message: raw.trim_end().into(), is_unread: true, ..Record::default() }
+    }
+
+    /// Whether its message is a text of the user's own code.
+    pub fn is_raised(&self) -> bool {
+        let by_code = |(extra, text): &(Extra, String)| *extra == Extra::Context && text.contains(" at RAISE");
+        self.code.as_deref() == Some(RAISED) || self.extras.iter().any(by_code)
+    }
+
     /// The statement it names, if any.
     pub fn statement(&self) -> Option<&str> {
         self.extras.iter().find(|(extra, _)| *extra == Extra::Statement).map(|(_, text)| text.as_str())

@@ -5,10 +5,10 @@ use std::{borrow::Cow, sync::Arc};
 use proto::{EventsBuilder, Value};
 use serde_json::{Map, json};
 
-use super::{classify, execution, mask, record::Record, stitch::Stitch};
+use super::{classify, execution, innodb_deadlock, mask::Mask, record::Record, stitch::Stitch};
 use crate::{
-    config::Engine,
-    databases::{Dialect, fingerprint},
+    config::{Engine, Unmasked},
+    databases::fingerprint,
 };
 
 /// Whose records they are.
@@ -20,6 +20,15 @@ pub struct Origin {
     pub engine: Engine,
     /// The file's path, as configured or announced.
     pub stream: Arc<str>,
+    /// What the configuration lets through.
+    pub unmasked: Unmasked,
+}
+
+impl Origin {
+    /// How its texts are masked.
+    pub fn mask(&self) -> Mask {
+        Mask { engine: self.engine, unmasked: self.unmasked }
+    }
 }
 
 /// Reads a raw record by its format.
@@ -29,22 +38,27 @@ pub fn read(stitch: &Stitch, raw: &str) -> Record {
         Stitch::Csv => super::postgres_structured::parse_csv(raw),
         Stitch::Json => super::postgres_structured::parse_json(raw),
         Stitch::MysqlError => super::mysql_error::parse(raw),
-        // its records are executions; one that is asked for as a record is its text
-        Stitch::SlowLog => Record { message: raw.trim_end().into(), ..Record::default() },
+        Stitch::MysqlJson => super::mysql_error::parse_json(raw),
+        Stitch::SlowLog => super::slow_log::as_record(raw),
     }
 }
 
 /// Adds a record's row. A record without a time of its own bears `fallback_ts_ms`.
 pub fn add(builder: &mut EventsBuilder, origin: &Origin, record: &Record, fallback_ts_ms: i64) {
     let engine = origin.engine;
+    let mask = origin.mask();
     let body = match execution::without_plan_literals(&record.message).filter(|_| engine == Engine::Postgresql) {
-        Some(message) => mask::body(engine, &Record { message, ..record.clone() }),
-        None => mask::body(engine, record),
+        Some(message) => mask.body(&Record { message, ..record.clone() }),
+        None => mask.body(record),
     };
     let class = classify::classify(engine, record.code.as_deref(), &body);
     let mut attributes = Map::new();
     for (name, value) in class.iter().flat_map(|c| &c.captures) {
         attributes.insert((*name).to_owned(), json!(value));
+    }
+    let is_deadlock = engine != Engine::Postgresql && class.as_ref().is_some_and(|c| c.name == "deadlock");
+    if let Some(deadlock) = innodb_deadlock::parse(&record.message).filter(|_| is_deadlock) {
+        attributes.extend(deadlock.to_json(&mask).into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
     for (name, value) in [("client", &record.client), ("component", &record.component)] {
         if let Some(value) = value {
@@ -56,11 +70,7 @@ pub fn add(builder: &mut EventsBuilder, origin: &Origin, record: &Record, fallba
     }
     let attributes = (!attributes.is_empty()).then(|| serde_json::Value::Object(attributes).to_string());
     let statement = record.statement().map(Cow::Borrowed).or_else(|| execution::statement_of_message(&record.message));
-    let dialect = match engine {
-        Engine::Postgresql => Dialect::Postgresql,
-        Engine::Mysql | Engine::Mariadb => Dialect::Mysql,
-    };
-    let id = statement.map(|sql| fingerprint(dialect, &sql).id);
+    let id = statement.map(|sql| fingerprint(mask.dialect(), &sql).id);
     let cells = [
         ("stream", Value::from(origin.stream.clone())),
         ("engine", engine.as_str().into()),
@@ -84,7 +94,7 @@ mod tests {
     use proto::Table;
 
     use super::*;
-    use crate::logs::postgres_stderr::Prefix;
+    use crate::{databases::Dialect, logs::postgres_stderr::Prefix};
 
     #[test]
     fn a_row_joins_its_statement_and_keeps_no_literal() {
@@ -94,7 +104,8 @@ mod tests {
              {at} DETAIL:  Key (id)=(4111) already exists.\n{at} STATEMENT:  insert into t values (4111, 'x')\n"
         );
         let record = read(&Stitch::Stderr(Prefix::known("%m [%p] %q%u@%d ")), &raw);
-        let origin = Origin { instance: "db".into(), engine: Engine::Postgresql, stream: "/l".into() };
+        let unmasked = Unmasked::default();
+        let origin = Origin { instance: "db".into(), engine: Engine::Postgresql, stream: "/l".into(), unmasked };
         let mut builder = EventsBuilder::new(Table::Logs);
         add(&mut builder, &origin, &record, 5);
         let events = builder.build();

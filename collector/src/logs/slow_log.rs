@@ -6,7 +6,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{execution::Execution, timestamp};
+use super::{
+    execution::Execution,
+    record::{Extra, Record},
+    timestamp,
+};
 
 /// `# User@Host: name[name] @ host [address]`, what follows it are keys.
 static ACCOUNT: LazyLock<Regex> = LazyLock::new(|| {
@@ -62,6 +66,21 @@ pub fn parse(raw: &str) -> Option<Execution> {
     execution.ts_ms = zoned_ms.or(begun_ms.map(|begun| begun + execution.duration_ms as i64));
     text.clone_into(&mut execution.text);
     Some(execution)
+}
+
+/// A raw record as a record of `logs`: its statement as such, of its head only that it was one.
+pub fn as_record(raw: &str) -> Record {
+    let Some(execution) = parse(raw) else { return Record::unread(raw) };
+    Record {
+        ts_ms: execution.ts_ms,
+        message: format!("Query_time: {} s", execution.duration_ms / 1000.0),
+        extras: vec![(Extra::Statement, execution.text)],
+        pid: execution.pid,
+        database: execution.database,
+        user: execution.user,
+        client: execution.client,
+        ..Record::default()
+    }
 }
 
 /// Statements the log puts before the real one, which has a line of its own.

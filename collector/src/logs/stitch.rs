@@ -19,6 +19,8 @@ pub enum Stitch {
     Json,
     /// The error log of MySQL or MariaDB.
     MysqlError,
+    /// That of MySQL in JSON.
+    MysqlJson,
     /// Their slow log.
     SlowLog,
 }
@@ -29,6 +31,9 @@ impl Stitch {
         match &config.format {
             LogFormat::Csvlog => Stitch::Csv,
             LogFormat::Jsonlog => Stitch::Json,
+            LogFormat::ErrorLog | LogFormat::Auto if config.engine != Engine::Postgresql && file.ends_with(".json") => {
+                Stitch::MysqlJson
+            }
             LogFormat::ErrorLog => Stitch::MysqlError,
             LogFormat::SlowLog => Stitch::SlowLog,
             LogFormat::Auto | LogFormat::Stderr(None) if config.engine != Engine::Postgresql => Stitch::MysqlError,
@@ -47,6 +52,7 @@ impl Stitch {
         let mut start = 0;
         let mut at = 0;
         let mut in_quotes = false;
+        let mut in_deadlock = false;
         let mut before: Option<&[u8]> = None;
         while let Some(length) = bytes[at..].iter().position(|b| *b == b'\n') {
             let (line, next) = (&bytes[at..at + length], at + length + 1);
@@ -62,11 +68,17 @@ impl Stitch {
                         (start, in_quotes) = (next, false);
                     }
                 }
-                Stitch::Stderr(_) | Stitch::MysqlError | Stitch::SlowLog => {
-                    if at > start && (self.begins(line, before) || next - start > RECORD_BYTES_MAX) {
+                Stitch::Stderr(_) | Stitch::MysqlError | Stitch::MysqlJson | Stitch::SlowLog => {
+                    let goes_on = in_deadlock && mysql_error::continues_deadlock(&head(line));
+                    let begins = !goes_on && self.begins(line, before);
+                    if at > start && (begins || next - start > RECORD_BYTES_MAX) {
                         records.push(start..at);
                         start = at;
                     }
+                    if begins && matches!(self, Stitch::MysqlError | Stitch::MysqlJson) {
+                        in_deadlock = mysql_error::begins_deadlock(&head(line));
+                    }
+                    in_deadlock &= !mysql_error::ends_deadlock(&head(line));
                 }
             }
             (at, before) = (next, Some(line));
@@ -83,15 +95,19 @@ impl Stitch {
     }
 
     fn begins(&self, line: &[u8], before: Option<&[u8]>) -> bool {
-        let head = |line: &'_ [u8]| String::from_utf8_lossy(&line[..line.len().min(1024)]).into_owned();
         let line = head(line);
         match self {
             Stitch::Stderr(prefix) => prefix.begins_record(&line),
             Stitch::MysqlError => mysql_error::begins_record(&line),
             Stitch::SlowLog => slow_log::begins_record(&line, before.map(head).as_deref()),
-            Stitch::Csv | Stitch::Json => true,
+            Stitch::Csv | Stitch::Json | Stitch::MysqlJson => true,
         }
     }
+}
+
+/// As much of a line as tells what it is.
+fn head(line: &[u8]) -> String {
+    String::from_utf8_lossy(&line[..line.len().min(1024)]).into_owned()
 }
 
 #[cfg(test)]
@@ -131,6 +147,26 @@ mod tests {
     #[test]
     fn one_json_line_one_record() {
         assert_eq!(texts(&Stitch::Json, "{}\n{\"a\":1}\n{", false, false), ["{}\n", "{\"a\":1}\n"]);
+    }
+
+    #[test]
+    fn a_deadlock_reported_in_several_records_is_one() {
+        let at = "2026-11-25 12:00:00 5 [Note] InnoDB:";
+        let text = format!(
+            "{at} Transactions deadlock detected, dumping detailed information.\n{at} \n*** (1) TRANSACTION:\nTRANSACTION 5\n\
+             {at} *** WAITING FOR THIS LOCK TO BE GRANTED:\nRECORD LOCKS\n{at} *** WE ROLL BACK TRANSACTION (1)\n{at} next\n"
+        );
+        let records = texts(&Stitch::MysqlError, &text, true, false);
+        assert_eq!(records.len(), 2, "{records:?}");
+        let json = |msg: &str| format!("{{ \"prio\" : 3, \"msg\" : \"{msg}\" }}\n");
+        let text = [
+            "Transactions deadlock detected, dumping",
+            "*** (1) TRANSACTION:",
+            "*** WE ROLL BACK TRANSACTION (1)",
+            "x",
+        ];
+        let text = text.map(json).concat();
+        assert_eq!(texts(&Stitch::MysqlJson, &text, true, false).len(), 2);
     }
 
     #[test]

@@ -178,6 +178,7 @@ impl Tailer {
             instance: self.config.instance.clone(),
             engine: self.config.engine,
             stream: Arc::from(entry.path.display().to_string()),
+            unmasked: self.config.unmasked,
         };
         let followed = Followed {
             file,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proto::Value;
 
 use super::*;
-use crate::config::{Engine, LogFormat};
+use crate::config::{Engine, LogFormat, Unmasked};
 
 /// Keeps what the spool would: rows and marks, together.
 #[derive(Default)]
@@ -49,6 +49,7 @@ fn config(path: PathBuf, start: LogStart) -> LogConfig {
         format: LogFormat::Stderr(Some("%p ".into())),
         start,
         rows: LogRows::Records,
+        unmasked: Unmasked::default(),
     }
 }
 

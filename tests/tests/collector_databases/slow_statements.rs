@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use collector::{
-    config::{LogConfig, LogFormat, LogRows, LogStart},
+    config::{LogConfig, LogFormat, LogRows, LogStart, Unmasked},
     logs::tailer::Tailer,
 };
 use proto::{Events, Value};
@@ -21,7 +21,15 @@ struct Read {
 
 impl Read {
     fn new(path: PathBuf, engine: Engine, format: LogFormat, rows: LogRows) -> Read {
-        let config = LogConfig { path, instance: "db".into(), engine, format, start: LogStart::Beginning, rows };
+        let config = LogConfig {
+            path,
+            instance: "db".into(),
+            engine,
+            format,
+            start: LogStart::Beginning,
+            rows,
+            unmasked: Unmasked::default(),
+        };
         Read { tailer: Tailer::new(config, &[]), events: Vec::new() }
     }
 
