@@ -1,5 +1,6 @@
 //! The HTTP API: Prometheus' forms, and ours in the same form. One file per group of questions; the routes stand here.
 
+pub mod admin;
 pub mod alertmanager;
 pub mod alerts;
 pub mod forecast;
@@ -130,6 +131,9 @@ pub fn router(api: Api, remote_write: Router) -> Router {
         .route("/api/v1/status/flags", get(status::flags))
         .route("/api/v1/status/config", get(status::config))
         .route("/api/v1/status/tsdb", get(status::tsdb))
+        .route("/api/v1/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
+        .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
+        .route("/api/v1/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .route("/api/v1/sql", get(sql::sql).post(sql::sql))
         .route("/api/v1/instances", get(instances::instances))
         .route("/api/v1/collectors", get(status::collectors))

@@ -63,6 +63,27 @@ pub enum Command {
         #[command(subcommand)]
         what: Notify,
     },
+    /// Looks at what a store has on disk.
+    Storage {
+        /// What to do.
+        #[command(subcommand)]
+        what: StorageWhat,
+    },
+    /// Has a running server take a snapshot of its store (needs `http: {admin_api: true}`); prints its directory.
+    Snapshot {
+        /// The server.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400", env = "TIDEWATCH_SERVER")]
+        server: String,
+    },
+    /// Makes a new store out of a snapshot, after checking all of it.
+    Restore {
+        /// The snapshot's directory.
+        #[arg(value_name = "DIR")]
+        from: PathBuf,
+        /// Where to.
+        #[command(flatten)]
+        to: StoreAt,
+    },
     /// Asks a running server why somebody was, or was not, told of an alert.
     Why {
         /// The alert's id, or the name of its rule.
@@ -120,6 +141,35 @@ impl From<Ports> for Overrides {
             take_over: ports.take_over,
         }
     }
+}
+
+/// Which store.
+#[derive(Clone, Debug, Args)]
+pub struct StoreAt {
+    /// The server's configuration file (YAML).
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Its data directory; goes over the file.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What to do with a store on disk.
+#[derive(Debug, Subcommand)]
+pub enum StorageWhat {
+    /// Reads manifest, parts and log of a store that no server runs on, or of a snapshot, and says what is damaged; fails
+    /// if anything is.
+    Verify {
+        /// Which store.
+        #[command(flatten)]
+        at: StoreAt,
+    },
+    /// Says what files of parts hold, what their columns cost, and whether they are sound.
+    Inspect {
+        /// The files.
+        #[arg(required = true, value_name = "PART")]
+        parts: Vec<PathBuf>,
+    },
 }
 
 /// What to check.

@@ -23,6 +23,8 @@ pub const CONCURRENCY_DEFAULT: usize = 20;
 pub struct Config {
     /// Where HTTP answers; port 0 takes a free one.
     pub http_listen: SocketAddr,
+    /// Whether the HTTP port takes snapshots and deletions.
+    pub admin_api: bool,
     /// Where collectors connect; port 0 takes a free one.
     pub grpc_listen: SocketAddr,
     /// Certificates of the collectors' port, if it is encrypted.

@@ -5,11 +5,11 @@ use std::{io::IsTerminal, process::ExitCode, time::Duration};
 use clap::Parser;
 use server::{
     ask,
-    cli::{Check, Cli, Command, Notify, Test},
+    cli::{Check, Cli, Command, Notify, StorageWhat, Test},
     config::{Config, Overrides},
     notify,
     rule_commands::{self, TestOptions},
-    serve, up, why,
+    serve, storage_commands, up, why,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -83,6 +83,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Notify { what: Notify::Test { receiver, config } } => {
             notify::test(&Config::load(&config)?.alerting, &receiver, now_ms).await?;
         }
+        Command::Storage { what: StorageWhat::Verify { at } } => tell(storage_commands::verify(&at).await?)?,
+        Command::Storage { what: StorageWhat::Inspect { parts } } => tell(storage_commands::inspect(&parts).await?)?,
+        Command::Snapshot { server } => print!("{}", storage_commands::snapshot(&server).await?),
+        Command::Restore { from, to } => print!("{}", storage_commands::restore(&from, &to).await?),
         Command::Why { alert, server, zh } => print!("{}", why::why(&server, &alert, zh).await?),
         Command::Query { language, server, output } => {
             print!("{}", ask::ask(&server, &language, output, now_ms()).await?);

@@ -140,6 +140,8 @@ impl SelfMetrics {
         list.counter("tidewatch_storage_duplicates_total", "Appends stored before.", s.duplicates);
         list.counter("tidewatch_storage_flushes_total", "Flushes of the head.", s.flushes);
         list.counter("tidewatch_storage_compactions_total", "Compactions.", s.compactions);
+        list.counter("tidewatch_storage_snapshots_total", "Snapshots taken for backup.", s.snapshots);
+        list.counter("tidewatch_storage_deletions_total", "Deletions of series.", s.deletions);
         list.counter("tidewatch_storage_expired_parts_total", "Parts removed by retention.", s.expired_parts);
         list.counter("tidewatch_storage_maintain_errors_total", "Maintenance that failed.", s.maintain_errors);
         list.counter("tidewatch_storage_skipped_bytes_total", "Damaged log skipped at start.", s.skipped_bytes);

@@ -80,6 +80,10 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
     let grpc_listener = bind("grpc.listen", config.grpc_listen).await?;
     let (http, grpc) = (address(&http_listener, config.http_listen), address(&grpc_listener, config.grpc_listen));
     let store = Store::open(config.store.clone(), clock()).await?;
+    let snapshots = config.store.data_dir.join(api::admin::SNAPSHOTS);
+    if let Err(e) = storage::remove_unfinished(&snapshots) {
+        tracing::warn!(directory = %snapshots.display(), error = %e, "an unfinished snapshot could not be removed");
+    }
     let stop = CancellationToken::new();
     let admission = Admission::new(store.clone(), clock);
     let collectors = Collectors::default();

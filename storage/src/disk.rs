@@ -1,7 +1,7 @@
 //! The narrow seam under the log, the manifest and the durability of local parts.
 //!
-//! Two implementations: [`Files`], the operating system's; and, in tests, `faulty::FaultyDisk`, which forgets what was not
-//! synced, tears what was half written, and fails the n-th operation.
+//! Implementations: [`Files`], the operating system's; `read_only::ReadOnly`, which a check looks through; and, in tests,
+//! `faulty::FaultyDisk`, which forgets what was not synced, tears what was half written, and fails the n-th operation.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,6 +14,7 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 
 #[cfg(test)]
 pub(crate) mod faulty;
+pub(crate) mod read_only;
 
 /// Local files by path.
 pub trait Disk: Send + Sync + 'static {

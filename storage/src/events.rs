@@ -18,6 +18,7 @@ use arrow::{
 use parking_lot::Mutex;
 use proto::{Events, Kind, Table, events::Cells};
 
+pub(crate) mod check;
 pub(crate) mod merge;
 pub(crate) mod read;
 pub(crate) mod write;

@@ -12,16 +12,20 @@
 //! bytes that make an append durable; docs/formats/log.md) · `admission` (what is refused) · `sources` (what is a resend) ·
 //! `offsets` (how far a stream was read) · `head` (recent rows) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` ·
 //! `remote` (parts in an S3-compatible store, with a local cache) · `manifest` (which parts there are; docs/formats/manifest.md) · `upkeep` (flush, compaction, expiry) with its pure choices
-//! `compact` and `retain` · `snapshot` (reads) · `recover` (opening) · `store` (all of it together) · `stats` · `matcher`.
+//! `compact` and `retain` · `delete` · `snapshot` (reads) · `recover` (opening) · `store` (all of it together) · `backup`, `verify`, `inspect`
+//! (what operators do) · `stats` · `matcher`.
 
 mod admission;
 pub mod append;
+pub mod backup;
 mod compact;
 pub mod config;
+pub mod delete;
 mod disk;
 pub mod error;
 mod events;
 mod head;
+pub mod inspect;
 mod log;
 mod manifest;
 pub mod matcher;
@@ -36,14 +40,19 @@ mod sources;
 pub mod stats;
 pub mod store;
 mod upkeep;
+pub mod verify;
 
 pub use append::{Append, Consumed, Origin, Outcome, PendingAppend, Rows, SampleRows};
+pub use backup::{BackupError, BackupReport, remove_unfinished, restore};
 pub use config::{Keep, Limits, ObjectStoreConfig, OnDamage, Retention, S3Config, StoreConfig};
+pub use delete::DeleteReport;
 pub use error::{AppendError, MaintainError, OpenError};
 pub use events::event_schema;
+pub use inspect::{Inspection, inspect};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metrics::{ReadError, SeriesQuery, SeriesSamples};
 pub use proto::samples::Family;
 pub use snapshot::{EventQuery, Snapshot};
 pub use stats::{CacheStats, FlushReason, FlushReport, MaintainReport, RemoteStats, StoreStats, TableStats};
 pub use store::{Notice, Store, Subscription};
+pub use verify::{Damage, VerifyReport, verify};

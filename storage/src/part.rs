@@ -58,6 +58,15 @@ pub(crate) fn part_path(tenant: &str, table: &str, day: i64, id: u64, session: O
     format!("{PARTS_PREFIX}/{tenant}/{table}/{date}/{id:016x}{session}.parquet")
 }
 
+/// Whether a part with an entry's identity may live where the entry says.
+pub(crate) fn is_in_place(entry: &PartEntry) -> bool {
+    let plain = part_path(&entry.tenant, &entry.table, entry.day, entry.id, None);
+    let stem = plain.strip_suffix(".parquet").unwrap_or(&plain);
+    let session = entry.path.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".parquet"));
+    let is_hex = |digits: &str| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    session.is_some_and(|s| s.is_empty() || s.strip_prefix('-').is_some_and(is_hex))
+}
+
 /// A part in use: as long as someone holds it, its file stays.
 pub(crate) struct Part {
     pub(crate) entry: PartEntry,
@@ -156,6 +165,14 @@ impl PartStore {
     pub(crate) fn cache_only(&self, named: &BTreeSet<&str>) {
         let PartsHome::Remote { store, .. } = &self.home else { return };
         store.keep_only(named);
+    }
+
+    /// Where parts are, if they are local files.
+    pub(crate) fn local_root(&self) -> Option<&Path> {
+        match &self.home {
+            PartsHome::Local { root, .. } => Some(root),
+            PartsHome::Remote { .. } => None,
+        }
     }
 
     /// A part ready to be read.

@@ -35,6 +35,10 @@ pub struct StoreStats {
     pub flushes: u64,
     /// Compactions done.
     pub compactions: u64,
+    /// Snapshots taken for backup.
+    pub snapshots: u64,
+    /// Deletions of series that found something.
+    pub deletions: u64,
     /// Parts removed by retention.
     pub expired_parts: u64,
     /// Flushes, compactions and expiries that failed.

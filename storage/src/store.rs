@@ -47,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) next_part: AtomicU64,
     /// Why no more is taken though the log is sound: the object store is another server's by now.
     pub(crate) lost: OnceLock<String>,
+    /// Held while a snapshot for backup is taken: one at a time.
+    pub(crate) backing_up: tokio::sync::Mutex<()>,
     notices: broadcast::Sender<Notice>,
     pub(crate) _lock: Option<DirLock>,
 }
@@ -147,6 +149,7 @@ impl Store {
             upkeep: tokio::sync::Mutex::new(()),
             next_part: AtomicU64::new(0),
             lost: OnceLock::new(),
+            backing_up: tokio::sync::Mutex::new(()),
             notices: broadcast::channel(NOTICES_MAX).0,
             _lock: lock,
         };

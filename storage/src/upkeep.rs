@@ -106,6 +106,15 @@ impl Inner {
         Ok(report)
     }
 
+    /// Everything appended so far to parts, what an earlier flush failed with included. The caller holds `upkeep`.
+    pub(crate) async fn flush_all(&self) -> Result<(), MaintainError> {
+        let has_failed = self.state.lock().sealed.is_some();
+        if has_failed {
+            self.flush().await?;
+        }
+        self.flush().await.map(drop)
+    }
+
     /// Writes the parts of a sealed head, and adds each to the manifest before it is written.
     async fn write_sealed(&self, sealed: &Arc<Sealed>, manifest: &mut Manifest) -> Result<FlushReport, MaintainError> {
         let mut report = FlushReport::default();
@@ -169,7 +178,7 @@ impl Inner {
     }
 
     /// Saves a manifest, then makes it the present one, together with what `also` changes.
-    async fn commit(
+    pub(crate) async fn commit(
         &self,
         mut manifest: Manifest,
         also: impl FnOnce(&mut crate::store::State),
@@ -226,20 +235,34 @@ impl Inner {
 
     async fn merge_metrics(&self, inputs: &[Arc<Part>], entry: PartEntry) -> Result<PartEntry, MaintainError> {
         let parts: Vec<_> = inputs.iter().filter_map(|p| p.metrics.clone()).collect();
+        let merged = self.rewrite_metrics(parts, entry, None).await?;
+        merged.ok_or_else(|| encode_error(METRICS, "merged parts hold nothing"))
+    }
+
+    /// Parts to one, without the samples of `cut`; `None` if no sample is left.
+    pub(crate) async fn rewrite_metrics(
+        &self,
+        parts: Vec<Arc<metrics::MetricsPart>>,
+        entry: PartEntry,
+        cut: Option<metrics::Cut>,
+    ) -> Result<Option<PartEntry>, MaintainError> {
         let output = object_store::path::Path::from(entry.path.as_str());
-        let merged = off_runtime(async move { metrics::merge_parts(&parts, &output).await }).await;
+        let merged = off_runtime(async move { metrics::rewrite_parts(&parts, &output, cut.as_ref()).await }).await;
         let merged = merged.map_err(|e| encode_error(METRICS, e))?.map_err(|e| match e {
             metrics::PartError::Read(e) => MaintainError::Read(e),
             metrics::PartError::Write(e) => encode_error(METRICS, e),
         })?;
+        if merged.chunks == 0 {
+            return Ok(None);
+        }
         self.parts.make_durable(&entry.path).await?;
-        Ok(PartEntry {
+        Ok(Some(PartEntry {
             min_ts_ms: merged.min_ts_ms,
             max_ts_ms: merged.max_ts_ms,
             rows: merged.chunks,
             bytes: merged.size_bytes,
             ..entry
-        })
+        }))
     }
 
     async fn merge_events(
@@ -279,7 +302,7 @@ impl Inner {
     }
 
     /// An entry with a new id; `sequence` is the id too unless it is inherited. The caller holds `upkeep`.
-    fn new_entry(
+    pub(crate) fn new_entry(
         &self,
         manifest: &mut Manifest,
         tenant: &str,
@@ -332,8 +355,9 @@ impl Inner {
     }
 }
 
-/// Runs what is mostly computing beside the runtime's own threads.
-async fn off_runtime<T: Send + 'static>(
+/// Runs what is mostly computing, or must not be cut off, beside the runtime's own threads: to its end, even if nobody
+/// waits for it.
+pub(crate) async fn off_runtime<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, tokio::task::JoinError> {
     let handle = tokio::runtime::Handle::current();

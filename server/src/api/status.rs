@@ -60,6 +60,7 @@ fn settings(api: &Api) -> Vec<(&'static str, String)> {
     vec![
         ("config.file", api.settings.file.as_ref().map(|f| f.display().to_string()).unwrap_or_default()),
         ("http.listen", api.settings.http_listen.to_string()),
+        ("http.admin_api", api.settings.admin_api.to_string()),
         ("grpc.listen", api.settings.grpc_listen.to_string()),
         ("data_dir", store.data_dir.display().to_string()),
         ("storage.head_bytes_max", store.head_bytes_max.to_string()),

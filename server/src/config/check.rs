@@ -110,6 +110,7 @@ pub(super) fn parse(file: &str, text: &str) -> Checked<Config> {
     let (query, concurrency_max) = check_query(&place, &raw.query)?;
     Ok(Config {
         http_listen: check_listen(&place, &raw.http.listen, "http.listen", HTTP_LISTEN_DEFAULT)?,
+        admin_api: raw.http.admin_api,
         grpc_listen: check_listen(&place, &raw.grpc.listen, "grpc.listen", GRPC_LISTEN_DEFAULT)?,
         grpc_tls: raw.grpc.tls.as_ref().map(|tls| check_tls(&place, tls)).transpose()?,
         kafka: raw.kafka.map(|kafka| check_kafka(&place, kafka)).transpose()?,

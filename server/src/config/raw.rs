@@ -37,6 +37,8 @@ pub struct RawConfig {
 pub struct RawHttp {
     /// `address:port`.
     pub listen: Option<Text>,
+    /// Whether snapshots and deletions are taken.
+    pub admin_api: bool,
 }
 
 /// The collectors' port.

@@ -27,6 +27,20 @@ pub(crate) struct Replayed {
     pub(crate) skipped_bytes: u64,
     /// Bytes of a crash's tail that were cut: never promised to anyone.
     pub(crate) cut_bytes: u64,
+    /// What was skipped, where: the first [`DAMAGES_MAX`].
+    pub(crate) damages: Vec<LogDamage>,
+}
+
+/// Most places of damage that are remembered one by one.
+const DAMAGES_MAX: usize = 1000;
+
+/// Promised bytes that are not sound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogDamage {
+    pub(crate) file: String,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    pub(crate) what: String,
 }
 
 /// Gives every record from `first_segment` on to `apply`, with its generation. One segment is in memory at a time.
@@ -164,6 +178,9 @@ impl Walk<'_> {
             OnDamage::Skip => {
                 tracing::warn!(file, offset, bytes, what, "damaged log skipped");
                 self.replayed.skipped_bytes += bytes;
+                if self.replayed.damages.len() < DAMAGES_MAX {
+                    self.replayed.damages.push(LogDamage { file, offset, bytes, what: what.into() });
+                }
                 Ok(())
             }
         }

@@ -24,6 +24,7 @@ use super::{
     chunk::{Chunk, ChunkBody, ChunkValues},
     part_file::{CheckedFile, FOOTER_GUESS_BYTES},
     part_index::{self, GroupIndex},
+    part_merge::Cut,
     part_schema::{self, column},
     part_sums::{self, Sums},
     statistics,
@@ -167,6 +168,19 @@ impl MetricsPart {
             return Ok(true);
         };
         Ok(low <= last.metric_name().as_bytes() && first.metric_name().as_bytes() <= high)
+    }
+
+    /// Whether some row may hold samples of the cut.
+    pub(crate) async fn holds_any(&self, cut: &Cut) -> Result<bool, ReadError> {
+        for matchers in &cut.selectors {
+            for group in self.groups(matchers, cut.min_ts, cut.max_ts).await? {
+                let index = self.index(group).await?;
+                if index.select(matchers).into_iter().any(|id| index.overlaps(id, cut.min_ts, cut.max_ts)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// What a row group holds, from the cache or the file.
@@ -323,5 +337,5 @@ impl Bodies {
 #[derive(Clone)]
 pub(crate) struct Footer {
     pub(crate) arrow: ArrowReaderMetadata,
-    sums: Arc<Sums>,
+    pub(crate) sums: Arc<Sums>,
 }

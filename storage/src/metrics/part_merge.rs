@@ -16,6 +16,7 @@ use super::{
     part_index::GroupIndex,
     part_write::{PartWriter, Totals},
 };
+use crate::matcher::Matcher;
 
 /// A chunk of at least so many samples that nothing overlaps is copied as it is.
 const COPIED_SAMPLES_MIN: usize = CHUNK_SAMPLES_MAX / 2;
@@ -39,11 +40,65 @@ pub struct MergedPart {
     pub sequence: u64,
 }
 
+/// Samples that a rewrite leaves out.
+#[derive(Clone, Debug)]
+pub(crate) struct Cut {
+    /// Series that all matchers of any of these lists select.
+    pub(crate) selectors: Vec<Vec<Matcher>>,
+    /// Oldest timestamp that goes, inclusive, milliseconds.
+    pub(crate) min_ts: i64,
+    /// Newest timestamp that goes, inclusive, milliseconds.
+    pub(crate) max_ts: i64,
+}
+
+impl Cut {
+    /// Whether samples of these series go.
+    pub(crate) fn selects(&self, labels: &Labels) -> bool {
+        let matches = |m: &Matcher| m.matches(labels.get(m.name()).unwrap_or(""));
+        self.selectors.iter().any(|matchers| matchers.iter().all(matches))
+    }
+
+    /// What is left of a series' chunks.
+    fn apply(&self, chunks: Vec<Chunk>, scratch: &mut Scratch) -> Result<Vec<Chunk>, String> {
+        let mut left = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            if chunk.last_ts < self.min_ts || chunk.first_ts > self.max_ts {
+                left.push(chunk);
+                continue;
+            }
+            let Scratch { decoder, timestamps, values } = &mut *scratch;
+            timestamps.clear();
+            values.clear();
+            let ranges = [
+                (i64::MIN, self.min_ts.checked_sub(1)),
+                (self.max_ts.saturating_add(1), (self.max_ts < i64::MAX).then_some(i64::MAX)),
+            ];
+            for (from, to) in ranges {
+                let Some(to) = to else { continue };
+                decoder.decode(chunk.body(), from, to, timestamps, values).map_err(|e| e.to_string())?;
+            }
+            if !timestamps.is_empty() {
+                left.push(Chunk::encode(timestamps, values));
+            }
+        }
+        Ok(left)
+    }
+}
+
 /// Merges parts (at least one) of one tenant and day into a new file at `output`, in bounded memory. The inputs must be
 /// neighbours in the order of `sequence` (no part of that tenant and day between them may be left out), else duplicates
 /// between them and it would resolve differently afterwards. Writes to the object store the inputs are in; making the
 /// file durable and known is the caller's.
 pub async fn merge_parts(inputs: &[Arc<MetricsPart>], output: &Path) -> Result<MergedPart, PartError> {
+    rewrite_parts(inputs, output, None).await
+}
+
+/// The same, without the samples of `cut`. No file is written if no sample is left.
+pub(crate) async fn rewrite_parts(
+    inputs: &[Arc<MetricsPart>],
+    output: &Path,
+    cut: Option<&Cut>,
+) -> Result<MergedPart, PartError> {
     let mut inputs = inputs.to_vec();
     inputs.sort_by_key(|part| part.info().sequence);
     let newest = inputs.last().ok_or_else(|| ParquetError::General("nothing to merge".into()))?;
@@ -62,8 +117,15 @@ pub async fn merge_parts(inputs: &[Arc<MetricsPart>], output: &Path) -> Result<M
         for (rank, cursor) in cursors.iter_mut().enumerate() {
             cursor.take(&labels, rank, &mut chunks).await?;
         }
+        let mut joined = join(chunks, &mut scratch).map_err(|reason| cursors[0].part.damaged(reason))?;
+        if let Some(cut) = cut.filter(|cut| cut.selects(&labels)) {
+            joined = cut.apply(joined, &mut scratch).map_err(|reason| cursors[0].part.damaged(reason))?;
+        }
+        if joined.is_empty() {
+            continue;
+        }
         writer.begin_series();
-        for chunk in join(chunks, &mut scratch).map_err(|reason| cursors[0].part.damaged(reason))? {
+        for chunk in joined {
             let ready = writer.push(&labels, chunk)?;
             if !ready.is_empty() {
                 size_bytes += ready.len() as u64;
@@ -72,9 +134,11 @@ pub async fn merge_parts(inputs: &[Arc<MetricsPart>], output: &Path) -> Result<M
         }
     }
     let (rest, totals) = writer.finish()?;
-    size_bytes += rest.len() as u64;
-    file.put(rest.into()).await.map_err(ParquetError::from)?;
-    file.shutdown().await.map_err(|e| ParquetError::External(Box::new(e)))?;
+    if totals.chunks > 0 {
+        size_bytes += rest.len() as u64;
+        file.put(rest.into()).await.map_err(ParquetError::from)?;
+        file.shutdown().await.map_err(|e| ParquetError::External(Box::new(e)))?;
+    }
     let Totals { min_ts, max_ts, samples, series, chunks } = totals;
     Ok(MergedPart { min_ts_ms: min_ts, max_ts_ms: max_ts, samples, series, chunks, size_bytes, sequence })
 }

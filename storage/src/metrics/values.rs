@@ -54,6 +54,19 @@ pub(crate) fn encode(values: &[f64]) -> Vec<u8> {
     best.1
 }
 
+/// The codec's name, for people.
+pub(crate) fn name(bytes: &[u8]) -> &'static str {
+    match bytes.first() {
+        Some(&values_raw::TAG) => "raw",
+        Some(&values_runs::TAG) => "decimal runs",
+        Some(&values_delta::TAG) => "decimal delta",
+        Some(&values_delta2::TAG) => "decimal delta of delta",
+        Some(&values_decimal_pco::TAG) => "decimal pco",
+        Some(&values_float_pco::TAG) => "float pco",
+        _ => "unknown",
+    }
+}
+
 /// Appends the `count` values of `bytes` to `out`. On an error `out` may hold some of them.
 pub(crate) fn decode(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), CodecError> {
     if count > DECODED_SAMPLES_MAX {

@@ -86,6 +86,37 @@ impl Model {
         Sent { tenant, collector, sequence, rows }
     }
 
+    /// Some series lose what lies in some range.
+    async fn delete(&mut self, store: &Store, random: &mut fastrand::Rng) {
+        let tenant = if random.u8(0..3) == 0 { "other" } else { "0" };
+        let metrics = format!("metric_[{}-{}]", random.u8(0..3), random.u8(2..5));
+        let instance = format!("db{}", random.u8(0..5));
+        let metrics = Matcher::new("__name__", MatchOp::Regex, &metrics).unwrap();
+        let selectors = [vec![metrics, Matcher::equal("instance", &instance)]];
+        let (from, to) = match random.u8(0..3) {
+            0 => (i64::MIN, i64::MAX),
+            _ => (self.now_ms - random.i64(0..DAY_MS), self.now_ms - random.i64(0..60_000)),
+        };
+        store.delete_series(tenant, &selectors, from, to).await.unwrap();
+        let goes = |labels: &Labels| selectors[0].iter().all(|m| m.matches(labels.get(m.name()).unwrap_or("")));
+        for (_, samples) in self.samples.entry(tenant).or_default().iter_mut().filter(|(labels, _)| goes(labels)) {
+            samples.retain(|ts, _| *ts < from || *ts > to);
+        }
+    }
+
+    /// A snapshot is sound, and a store made of it holds the same; the running one is none the worse.
+    async fn back_up(&mut self, store: &Store, config: &StoreConfig, random: &mut fastrand::Rng) {
+        let place = directory();
+        let to = place.path().join("snapshot");
+        store.back_up(&to, &[]).await.unwrap();
+        if random.bool() {
+            store.maintain(self.now_ms).await.unwrap();
+        }
+        let restored = StoreConfig { data_dir: place.path().join("restored"), ..config.clone() };
+        crate::restore(&to, &restored, &["alerting"]).await.unwrap();
+        self.check(&Store::open(restored, self.now_ms).await.unwrap()).await;
+    }
+
     /// Rows older than retention may be gone or not; all others must be there, and nothing else.
     async fn check(&mut self, store: &Store) {
         assert_eq!(store.offsets(STREAM), self.offsets);
@@ -146,7 +177,9 @@ async fn run(seed: u64, place: &Place) {
                     assert_eq!(outcome, Outcome::Duplicate);
                 }
             }
-            11..=13 => drop(store.flush(model.now_ms).await.unwrap()),
+            11 | 12 => drop(store.flush(model.now_ms).await.unwrap()),
+            13 if random.bool() => model.delete(&store, &mut random).await,
+            13 => model.back_up(&store, &config, &mut random).await,
             14 | 15 => {
                 model.now_ms += random.i64(0..DAY_MS / 2);
                 store.maintain(model.now_ms).await.unwrap();
@@ -164,6 +197,9 @@ async fn run(seed: u64, place: &Place) {
         }
     }
     model.check(&store).await;
+    store.close().await;
+    let report = crate::verify(&config).await.unwrap();
+    assert!(report.is_sound(), "{report:?}");
 }
 
 fn run_seeds(of_usual: u64, place: impl Fn() -> Option<Place>) {

@@ -23,6 +23,8 @@ mod faults;
 mod model;
 #[path = "offsets_tests.rs"]
 mod offsets;
+#[path = "operations_tests.rs"]
+mod operations;
 #[path = "places_tests.rs"]
 mod places;
 #[path = "remote_tests.rs"]
