@@ -3,7 +3,7 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo faults rules test check fmt web setup setup-servers setup-web soak bench forecast-disk clean
+.PHONY: help demo faults rules test check fmt web setup setup-servers setup-web soak bench fuzz forecast-disk clean
 
 CARGO ?= cargo
 export PROMQLTEST_DIR ?= $(if $(wildcard ../shared/promqltest),$(abspath ../shared/promqltest))
@@ -61,6 +61,9 @@ bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in ben
 	@tests/setup.sh peers
 	$(CARGO) run --release -p benches --bin capture -- "$(CAPTURE_FILE)"
 	$(CARGO) run --release -p benches --bin forecast -- "$(CAPTURE_FILE)"
+
+fuzz: ## mutated inputs for every decoder, SECONDS each (600 unless told; TARGETS="promql rules": some)
+	FUZZ_SECONDS=$(or $(SECONDS),600) FUZZ_TARGETS="$(TARGETS)" $(CARGO) test --workspace --test fuzz_corpora -- --nocapture
 
 forecast-disk: ## a real file system fills up; its forecast must arrive before it is full (root, loop device)
 	$(CARGO) build --bin tidewatch --bin tidewatch-collector --bin forecast_disk

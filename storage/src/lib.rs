@@ -24,6 +24,7 @@ pub mod delete;
 mod disk;
 pub mod error;
 mod events;
+pub mod fuzzing;
 mod head;
 pub mod inspect;
 mod log;

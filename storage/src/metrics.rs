@@ -56,6 +56,7 @@ mod testdata;
 mod tests;
 
 pub use cache::MetricsCache;
+pub(crate) use chunk::{CHUNK_SAMPLES_MAX, Chunk, ChunkBody, ChunkDecoder, ChunkValues};
 pub use flat::flat_schema;
 pub use head::{HeadEpoch, HeadWriter, MetricsHead, SeriesId};
 pub use part::{MetricsPart, PartInfo};

@@ -5,12 +5,13 @@
 //!
 //! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` (`postgres_versions`) · `mariadb` · `kafka` · `load` (rows
 //! that are counted on both sides) · `rule_states` · `s3` · `program` (our own) · `receiver` · `shop` (load) · `fault_stage`, `fault_disk`,
-//! `fault_postgres`, `fault_mariadb` (ten real faults).
+//! `fault_postgres`, `fault_mariadb` (ten real faults) · `fuzzing` (everything that reads bytes from outside).
 
 pub mod fault_disk;
 pub mod fault_mariadb;
 pub mod fault_postgres;
 pub mod fault_stage;
+pub mod fuzzing;
 pub mod kafka;
 pub mod load;
 pub mod mariadb;
