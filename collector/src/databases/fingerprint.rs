@@ -5,7 +5,8 @@
 //! 2. Words are lower-cased; quotes around an identifier are dropped unless it would need them: `"Orders"` is not `orders`
 //!    in PostgreSQL, `"user"` is not `user`. MySQL compares names without case. What follows a dot is a name.
 //! 3. Every literal, parameter, `null`, `true` and `false` is `?`; signs before a literal belong to it, and so does
-//!    PostgreSQL's `uescape`. After `is` and `is not` the last three stay, and `not null` stays.
+//!    PostgreSQL's `uescape`. After `is` and `is not` the last three stay, and `not null` stays. Names of MySQL's user
+//!    variables are `?` too, as in its digests.
 //! 4. Two or more literals in a row of commas are `...`; in a list of `in` or of an array constructor, so is one.
 //! 5. Rows of `values`, of `in` and of an array that are equal after this are written once.
 //!    The field of PostgreSQL's `extract` is a literal, as its own parser has it.
@@ -126,6 +127,11 @@ fn pieces(dialect: Dialect, sql: &str, all: &[Token]) -> Vec<Piece> {
         let text = token.text(sql);
         let (text, role) = match token.kind {
             TokenKind::Comment => continue,
+            TokenKind::Word | TokenKind::QuotedWord
+                if dialect == Dialect::Mysql && out.last().is_some_and(|p| p.is("@")) =>
+            {
+                ("?".into(), Role::Literal) // digests leave the names of user variables out
+            }
             TokenKind::Word if out.last().is_some_and(|p| p.is(".")) => {
                 (name(dialect, &folded(dialect, text)), Role::Name)
             }
@@ -404,7 +410,8 @@ fn join(pieces: &[Piece]) -> String {
         let tight_after = |p: &Piece| matches!(p.text.as_str(), "(" | "." | "[" | "::");
         let tight_before = matches!(piece.text.as_str(), ")" | "," | ";" | "." | "]" | "[" | "::");
         // dots of their own must not become the mark of a list
-        let apart = piece.is(".") && last.is_some_and(|l| l.is(".") || l.role == Role::List);
+        let dots = |p: &Piece| p.is(".") || p.role == Role::List;
+        let apart = dots(piece) && last.is_some_and(dots);
         if last.is_some_and(|l| !tight_after(l)) && !tight_before || apart {
             text.push(' ');
         }

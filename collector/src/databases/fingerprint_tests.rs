@@ -226,8 +226,8 @@ proptest! {
             prop_assert_eq!(&print.normalized_text, &want.normalized_text, "{}", sql);
             prop_assert_eq!(&fingerprint(dialect, &print.normalized_text).normalized_text, &want.normalized_text);
             let masked = mask_sql(dialect, &sql);
-            for literal in literals.iter().filter(|l| l.len() > 6 && l.contains('\'')) {
-                prop_assert!(!masked.contains(literal.trim_matches('\'').trim()), "{} in {}", literal, masked);
+            for text in literals.iter().map(|l| l.trim_matches('\'').trim()).filter(|t| t.len() > 6) {
+                prop_assert!(!masked.contains(text), "{} in {}", text, masked);
             }
             // what was masked on the way is the same statement; in PostgreSQL a mark can grow together with an operator
             if dialect == Postgresql {
@@ -246,23 +246,28 @@ proptest! {
             mask_sql(dialect, &sql);
         }
     }
+}
 
-    /// Any row of words, literals and signs: what was normalised normalises to itself.
-    #[test]
-    fn normalising_is_idempotent(words in proptest::collection::vec(0..WORDS.len(), 0..24)) {
-        let sql = words.iter().map(|i| WORDS[*i]).collect::<Vec<_>>().join(" ");
+/// Any row of words, literals and signs: what was normalised normalises to itself.
+#[test]
+fn normalising_is_idempotent() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    for _ in 0..12_000 {
+        let words = rng.usize(0..24);
+        let sql: Vec<&str> = (0..words).map(|_| WORDS[rng.usize(..WORDS.len())]).collect();
+        let sql = sql.join(" ");
         for dialect in [Postgresql, Mysql] {
             let once = fingerprint(dialect, &sql);
             let twice = fingerprint(dialect, &once.normalized_text);
-            prop_assert_eq!(&once.normalized_text, &twice.normalized_text, "{:?}: {}", dialect, sql);
+            assert_eq!(once.normalized_text, twice.normalized_text, "{dialect:?}: {sql}");
         }
     }
 }
 
 #[rustfmt::skip]
-const WORDS: [&str; 52] = [
+const WORDS: [&str; 51] = [
     "select", "from", "where", "in", "values", "array", "a", "t", "\"A b\"", "\"user\"", "`order`", "`x y`", "1", "-", "+",
-    "'x'", "null", "true", "is", "not", "(", ")", "(", ")", "[", "]", ",", ",", ".", "*", "=", "<>", "::", "int", "$1", "?",
-    "set", "extract", "year", "uescape", "limit", ";", "@", "||", "->", "interval", "and", "/* c */", "0x1f", "2a", "value",
+    "'x'", "null", "true", "is", "not", "(", ")", "(", ")", "[", "]", ",", ",", "t.a", "*", "=", "<>", "::", "int", "$1", "?",
+    "set", "extract", "year", "uescape", "limit", ";", "@", "||", "->", "interval", "and", "/* c */", "0x1f", "value",
     "x'1'",
 ];

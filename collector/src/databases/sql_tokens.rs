@@ -157,6 +157,16 @@ impl Lexer<'_> {
                 self.quoted(b'`', false);
                 self.push(TokenKind::QuotedWord, start);
             }
+            b'(' if mysql && !self.after_name() && self.rest_begins(b"(unknown)") => {
+                // what MariaDB's digests write for a hexadecimal or bit literal
+                self.at += b"(unknown)".len();
+                self.push(TokenKind::Number, start);
+            }
+            b'(' if mysql && self.rest_begins(b"(_charset)") => {
+                // and for the character set before a string
+                self.at += b"(_charset)".len();
+                self.push(TokenKind::Comment, start);
+            }
             b'$' if !mysql => self.dollar(start),
             b'.' if self.rest_begins(b"...") => {
                 self.at += 3;

@@ -77,6 +77,7 @@ pub struct Deadlock {
 pub fn parse(message: &str) -> Option<Deadlock> {
     let mut deadlock = Deadlock::default();
     let mut in_statement = false;
+    let mut locks: Vec<Found> = Vec::new();
     for line in message.lines() {
         let line = line.strip_prefix("InnoDB: ").unwrap_or(line);
         if let Some(c) = PARTY.captures(line) {
@@ -110,7 +111,14 @@ pub fn parse(message: &str) -> Option<Deadlock> {
                     index: c.get(2).map(|m| m.as_str().replace('`', "")),
                     mode: c[5].trim_start_matches("lock_mode ").trim_start_matches("lock mode ").into(),
                 };
-                add(&mut deadlock.parties, &c[4], lock, c.get(6).is_some());
+                if locks.len() < LOCKS_MAX * PARTIES_MAX {
+                    locks.push(Found {
+                        transaction: c[4].into(),
+                        told_of: party.number,
+                        lock,
+                        waits: c.get(6).is_some(),
+                    });
+                }
             }
         } else if in_statement && party.statement.len() < STATEMENT_BYTES_MAX {
             if !party.statement.is_empty() {
@@ -119,16 +127,28 @@ pub fn parse(message: &str) -> Option<Deadlock> {
             party.statement.push_str(line);
         }
     }
+    locks.into_iter().for_each(|found| add(&mut deadlock.parties, found));
     (!deadlock.parties.is_empty()).then_some(deadlock)
 }
 
-/// A lock of the transaction with this id, or else of the one being told of.
-fn add(parties: &mut [Party], transaction: &str, lock: Lock, waits: bool) {
-    let index = parties.iter().position(|p| p.id == transaction).or(parties.len().checked_sub(1));
+/// A lock with the transaction it bears and the one it is told of.
+struct Found {
+    transaction: String,
+    told_of: u32,
+    lock: Lock,
+    waits: bool,
+}
+
+/// Gives a lock to the transaction whose id it bears, wherever that one is told of, or else to the one it was told with.
+fn add(parties: &mut [Party], found: Found) {
+    let index = parties
+        .iter()
+        .position(|p| p.id == found.transaction)
+        .or_else(|| parties.iter().position(|p| p.number == found.told_of));
     let Some(party) = index.and_then(|i| parties.get_mut(i)) else { return };
-    let locks = if waits { &mut party.waits_for } else { &mut party.holds };
-    if locks.len() < LOCKS_MAX && !locks.contains(&lock) {
-        locks.push(lock);
+    let locks = if found.waits { &mut party.waits_for } else { &mut party.holds };
+    if locks.len() < LOCKS_MAX && !locks.contains(&found.lock) {
+        locks.push(found.lock);
     }
 }
 
@@ -215,9 +235,12 @@ RECORD LOCKS space id 2 page no 4 n bits 72 index PRIMARY of table `shop`.`stock
                 "*** WAITING FOR THIS LOCK TO BE GRANTED:\nRECORD LOCKS",
             )
             .replace("*** (1) WAITING FOR THIS LOCK TO BE GRANTED:", "*** CONFLICTING WITH:")
-            .replace("MySQL thread", "MariaDB thread");
+            .replace("MySQL thread", "MariaDB thread")
+            // told of the first, held by the second
+            .replace("trx id 1801 lock_mode X waiting", "trx id 1802 lock_mode S");
         let deadlock = parse(&mariadb).unwrap();
         assert_eq!(deadlock.parties.len(), 2);
+        assert!(deadlock.parties[1].holds.iter().any(|l| l.index.as_deref() == Some("by_name") && l.mode == "S"));
         assert_eq!(deadlock.parties[1].thread, Some(9));
         assert_eq!(parse("Aborting"), None);
     }

@@ -1,7 +1,9 @@
 //! What the collector reads from real PostgreSQL and MariaDB servers.
 #![allow(clippy::unwrap_used)]
 
+mod deadlock_report;
 mod grants;
+mod journal;
 mod scrape;
 mod slow_statements;
 mod versions;

@@ -1,5 +1,6 @@
 //! One statement in the logs of real servers: PostgreSQL's three formats with auto_explain in text and JSON, MariaDB's slow
-//! log; each gives one sample with the one fingerprint, and no literal leaves.
+//! log; each gives one sample with the one fingerprint, and no literal leaves. Then statements of many shapes: one id each in
+//! statistics, sessions, auto_explain and log; in digests and slow log.
 
 use std::path::PathBuf;
 
@@ -161,4 +162,163 @@ async fn mariadb_slow_log_gives_samples() {
     let mut connection = Connection::open(&config, None, &OwnStatements::default()).await.unwrap();
     let logs = collector::databases::log_sources::read(&mut connection, &config, "db", Engine::Mariadb).await;
     assert!(logs.iter().any(|l| l.format == LogFormat::SlowLog && l.path.ends_with("slow.log")), "{logs:?}");
+}
+
+/// Statements of many shapes; `«»` becomes a number by which each is found again, as the name of a column.
+const POSTGRES_SHAPES: [&str; 22] = [
+    "select 1 as «», 'x', null, true, -5, 1.5e3",
+    "select a as «» from one_id where a in (1, 2, 3) and note = 'x'",
+    "select a as «» from one_id where (a, note) in ((1, 'x'), (2, 'y'))",
+    "select a as «» from one_id where a = any(array[1, 2]) or a = any('{3}'::int[])",
+    "SELECT  a AS «» FROM public.One_Id WHERE a BETWEEN -1 AND +2 -- why",
+    "select \"a\" as «» from \"one_id\" where \"one_id\".\"user\" is not null",
+    "select a as «» from one_id where note = $$it's$$ or note = E'it\\'s' or note = U&'d\\0061'",
+    "select extract(year from now()) as «», interval '1 day', date '2026-01-01'",
+    "select '{\"k\": 1}'::jsonb ? 'k' as «», '{\"k\": 1}'::jsonb -> 'k', '{}'::jsonb @> '{}'",
+    "select a as «» from one_id where a is distinct from 3 and not false order by a desc limit 5 offset 2",
+    "with x as (select 1 as y) select y as «» from x where y = 1 /* c */",
+    "select case when a > 1 then 'x' else 'y' end as «», coalesce(a, 0) from one_id group by a having count(*) > 1",
+    "select v.a as «» from (values (1, 'x'), (2, 'y')) v(a, b)",
+    "select a as «» from one_id where note like 'x%' and note !~ 'y' and a % 2 = 0",
+    "insert into one_id values (1, 'x', 'u'), (2, 'y', 'v') returning a as «»",
+    "update one_id set note = 'z', a = a + 1 where a = -1 returning a as «»",
+    "delete from one_id where a = 99 returning a as «»",
+    "select count(*) filter (where a > 1) as «» from one_id tablesample system (50)",
+    "select a[1] as «» from (select array[1, 2, 3] as a) x",
+    "select 'a' || 'b' as «», cast('5' as int), '6'::int",
+    "select a as «» from one_id for update skip locked",
+    "select a as «» from one_id union all select 2 except select 3",
+];
+
+const MARIADB_SHAPES: [&str; 21] = [
+    "select 1 as «», 'x', null, true, -5, 1.5e3, 0xff, x'4d', b'1'",
+    "select a as «» from one_id where a in (1, 2, 3) and note = 'x'",
+    "select a as «» from one_id where (a, note) in ((1, 'x'), (2, 'y'))",
+    "SELECT  `a` AS «» FROM app.one_id WHERE a BETWEEN -1 AND +2 -- why",
+    "select one_id.user as «», `order` from one_id where one_id.`order` is not null # why",
+    "select a as «» from one_id where note = \"it's\" or note = 'it\\'s' or note = _utf8mb4'x'",
+    "select now() as «», date '2026-01-01', now() - interval 1 day",
+    "select a <=> null as «», not false from one_id where a is not null order by a desc limit 2, 5",
+    "select a as «» from one_id where a regexp '1' and note not like 'x%' limit 3",
+    "with x as (select 1 as y) select y as «» from x where y = 1 /* c */",
+    "select case when a > 1 then 'x' else 'y' end as «», coalesce(a, 0) from one_id group by a having count(*) > 1",
+    "select substr(note, 1, 2) as «», mid(note, 1, 2), mid from one_id",
+    "select @x := 5 as «», @@max_connections",
+    "select /*!50000 a, */ note as «» from one_id where a div 2 = 1 and a mod 2 = 0",
+    "select schema() as «», curdate(), current_timestamp",
+    "select distinct a as «» from one_id use index () where a != 3 and a <> 4",
+    "select a as «» from one_id union all select 2 union select 3",
+    "insert into one_id (a, note) select 1, 'x' as «» from dual where 1 = 0",
+    "select a as «» from one_id where exists (select 1 from one_id i where i.a = one_id.a and i.note = 'x')",
+    "select -a as «», - 1, 3 - 1, 3 - -1, ~a, !a from one_id",
+    "select a as «» from one_id lock in share mode",
+];
+
+/// The name that stands for a shape.
+fn marker(i: usize) -> String {
+    format!("shape_{i:02}_end")
+}
+
+/// Fails with every shape whose text from some source has another id than what its client sent.
+fn one_id_each(dialect: Dialect, sent: &[String], sources: &[(&str, Vec<(String, String)>)]) {
+    let mut wrong = Vec::new();
+    for (i, sql) in sent.iter().enumerate() {
+        let want = fingerprint(dialect, sql);
+        for (source, rows) in sources {
+            let Some((text, id)) = rows.iter().find(|(text, _)| text.contains(&marker(i))) else {
+                wrong.push(format!("{source} does not show: {sql}"));
+                continue;
+            };
+            if **id != *want.id {
+                wrong.push(format!(
+                    "{source}: {text}\n   is {}\n  not {}",
+                    fingerprint(dialect, text).normalized_text,
+                    want.normalized_text
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Texts as a view shows them, with the id each has.
+fn with_ids(dialect: Dialect, texts: Vec<String>) -> Vec<(String, String)> {
+    texts.into_iter().map(|text| (text.clone(), fingerprint(dialect, &text).id.to_string())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_id_in_every_source_of_postgresql() {
+    let server = Postgres::start(&[
+        "shared_preload_libraries=pg_stat_statements,auto_explain",
+        "logging_collector=on",
+        "log_filename=db.log",
+        "log_line_prefix=%m [%p] %q%u@%d ",
+        "log_min_duration_statement=0",
+        "auto_explain.log_min_duration=0",
+        "auto_explain.log_nested_statements=off",
+    ])
+    .await
+    .unwrap();
+    let client = server.connect("postgres").await.unwrap();
+    let watcher = server.connect("postgres").await.unwrap();
+    client
+        .batch_execute("create extension pg_stat_statements; create table one_id (a int, note text, \"user\" text)")
+        .await
+        .unwrap();
+    let mut activity = Vec::new();
+    let sent: Vec<String> =
+        POSTGRES_SHAPES.iter().enumerate().map(|(i, shape)| shape.replace("«»", &marker(i))).collect();
+    for sql in &sent {
+        client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        let shown =
+            "select query from pg_stat_activity where pid <> pg_backend_pid() and query like '%shape!_%' escape '!'";
+        activity.push(watcher.query_one(shown, &[]).await.unwrap().get::<_, String>(0));
+    }
+    let statistics = watcher.query("select query from pg_stat_statements", &[]).await.unwrap();
+    let statistics = statistics.iter().map(|row| row.get(0)).collect();
+    let path = server.data_dir().join("log").join("db*.log");
+    let format = LogFormat::Stderr(Some("%m [%p] %q%u@%d ".into()));
+    let mut log = Read::new(path, Engine::Postgresql, format, LogRows::Executions);
+    let rows = log.rows("_end", &["text", "fingerprint", "source"], sent.len() * 2).await;
+    let of =
+        |source: &str| rows.iter().filter(|r| r[2] == source).map(|r| (r[0].clone(), r[1].clone())).collect::<Vec<_>>();
+    let d = Dialect::Postgresql;
+    let sources = [
+        ("pg_stat_statements", with_ids(d, statistics)),
+        ("pg_stat_activity", with_ids(d, activity)),
+        ("auto_explain", of("auto_explain")),
+        ("log", of("log_duration")),
+    ];
+    one_id_each(d, &sent, &sources);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_id_in_every_source_of_mariadb() {
+    let server =
+        MariaDb::start(&["--slow-query-log=1", "--slow-query-log-file=slow.log", "--long-query-time=0"]).await.unwrap();
+    let mut client = server.connect("root").await.unwrap();
+    for sql in [
+        "create database app",
+        "use app",
+        "create table one_id (a int, note text, user text, `order` int, mid int)",
+        "insert into one_id values (1, 'x', 'u', 1, 1)",
+    ] {
+        client.query_drop(sql).await.unwrap();
+    }
+    let sent: Vec<String> =
+        MARIADB_SHAPES.iter().enumerate().map(|(i, shape)| shape.replace("«»", &marker(i))).collect();
+    for sql in &sent {
+        client.query_drop(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    }
+    let digests: Vec<String> = client
+        .query("select digest_text from performance_schema.events_statements_summary_by_digest where digest_text is not null")
+        .await
+        .unwrap();
+    let mut slow =
+        Read::new(server.data_dir().join("slow.log"), Engine::Mariadb, LogFormat::SlowLog, LogRows::Executions);
+    let rows = slow.rows("_end", &["text", "fingerprint"], sent.len()).await;
+    let slow = rows.iter().map(|r| (r[0].clone(), r[1].clone())).collect();
+    let d = Dialect::Mysql;
+    let sources = [("digest", with_ids(d, digests)), ("slow log", slow)];
+    one_id_each(d, &sent, &sources);
 }
