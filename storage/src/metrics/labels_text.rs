@@ -87,6 +87,11 @@ impl<'de> Visitor<'de> for &mut Pairs<'_> {
 
 /// The order of rows in a part: by metric, then by the other labels.
 pub(crate) fn order(a: &Labels, b: &Labels) -> Ordering {
+    /// How the bytes of a set begin whose first label is the metric's name: there it is the order of sets.
+    const NAME_FIRST: &[u8] = b"\x08__name__";
+    if a.as_bytes().starts_with(NAME_FIRST) && b.as_bytes().starts_with(NAME_FIRST) {
+        return a.cmp(b);
+    }
     fn others(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
         labels.iter().filter(|(name, _)| *name != METRIC_NAME)
     }
@@ -108,6 +113,21 @@ mod tests {
                 proptest::prop_assert_eq!(standard[name].as_str(), Some(value));
             }
             proptest::prop_assert_eq!(read(labels.metric_name(), &text), Some(labels));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn rows_are_ordered_by_metric_then_pairs(
+            a in proptest::collection::vec(("[A_a]{1,2}|__name__", "[x-z]{1,2}"), 0..4),
+            b in proptest::collection::vec(("[A_a]{1,2}|__name__", "[x-z]{1,2}"), 0..4),
+        ) {
+            let key = |l: &Labels| {
+                let others = l.iter().filter(|(name, _)| *name != METRIC_NAME).map(|(n, v)| (n.to_owned(), v.to_owned()));
+                (l.metric_name().to_owned(), others.collect::<Vec<_>>())
+            };
+            let (a, b) = (Labels::from_pairs(a), Labels::from_pairs(b));
+            proptest::prop_assert_eq!(order(&a, &b), key(&a).cmp(&key(&b)));
         }
     }
 

@@ -3,21 +3,25 @@
 //! First a plan from indexes alone (which series, which rows, how many samples at least), then the reading, a few row
 //! groups ahead of the decoding.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream};
+use hashbrown::HashMap;
 use proto::Labels;
 
 use super::{
     HeadEpoch, MetricsPart, MetricsView, ReadError, SeriesId, SeriesSamples,
     chunk::{self, ChunkDecoder},
-    part::Bodies,
     part_index::GroupIndex,
 };
 use crate::matcher::Matcher;
 
-/// Row groups that are read ahead of the one being decoded.
+/// Row groups that are read and decoded at a time.
 const READ_AHEAD_GROUPS: usize = 4;
+/// Fewest samples that a further thread is worth.
+const SAMPLES_PER_THREAD: usize = 1 << 17;
+/// Streams of an epoch that are copied under one lock.
+const COPIED_STREAMS: usize = 512;
 
 /// Which series.
 #[derive(Clone, Copy)]
@@ -176,34 +180,29 @@ impl Plan {
         }
     }
 
-    /// Reads and decodes what was planned. Series without a sample in the range are left out; sorted by labels.
-    pub(crate) async fn read(
-        self,
-        (min_ts, max_ts): (i64, i64),
-        budget: Budget,
-    ) -> Result<Vec<SeriesSamples>, ReadError> {
+    /// Reads and decodes what was planned, a row group or a share of an epoch on each thread where there is much of it. Series
+    /// without a sample in the range are left out; sorted by labels.
+    pub(crate) async fn read(self, range: (i64, i64), budget: Budget) -> Result<Vec<SeriesSamples>, ReadError> {
         let empty = |labels| SeriesSamples { labels, timestamps_ms: Vec::new(), values: Vec::new() };
         let mut series: Vec<SeriesSamples> = self.series.into_iter().map(empty).collect();
         let mut samples = 0;
-        let mut decoder = ChunkDecoder::default();
-        let reads = self.groups.into_iter().map(|plan| async move {
-            let bodies = plan.part.bodies(plan.group, &plan.rows).await?;
-            Ok::<_, ReadError>((plan, bodies))
-        });
+        let alone = self.groups.len() == 1;
+        let reads = self.groups.into_iter().map(|plan| plan.read(range, budget, alone));
         let mut reads = stream::iter(reads).buffered(READ_AHEAD_GROUPS);
-        while let Some((plan, bodies)) = reads.try_next().await? {
-            samples += plan.decode(&bodies, (min_ts, max_ts), &mut decoder, &mut series)?;
+        while let Some((places, columns)) = reads.try_next().await? {
+            for (place, columns) in places.into_iter().zip(columns) {
+                samples += columns.values.len();
+                columns.move_to(&mut series[place as usize]);
+            }
             budget.samples(samples)?;
         }
         for (epoch, found) in self.epochs {
-            let streams = epoch.streams(found.iter().map(|(id, _)| *id));
-            for (stream, (_, place)) in streams.iter().zip(&found) {
-                let of = &mut series[*place];
-                let before = of.values.len();
-                stream.read(min_ts, max_ts, &mut of.timestamps_ms, &mut of.values);
-                samples += of.values.len() - before;
-                budget.samples(samples)?;
+            let expected = found.iter().map(|(_, place)| self.samples[*place]).sum();
+            for (columns, (_, place)) in read_epoch(&epoch, &found, expected, range, budget)?.into_iter().zip(&found) {
+                samples += columns.values.len();
+                columns.move_to(&mut series[*place]);
             }
+            budget.samples(samples)?;
         }
         series.retain(|s| !s.values.is_empty());
         series.iter_mut().for_each(|s| chunk::resolve(&mut s.timestamps_ms, &mut s.values));
@@ -212,29 +211,97 @@ impl Plan {
     }
 }
 
+/// Samples of one series out of one source.
+#[derive(Default)]
+struct Columns {
+    timestamps_ms: Vec<i64>,
+    values: Vec<f64>,
+}
+
+impl Columns {
+    /// Behind what the series has already.
+    fn move_to(self, series: &mut SeriesSamples) {
+        if series.values.is_empty() {
+            (series.timestamps_ms, series.values) = (self.timestamps_ms, self.values);
+        } else {
+            series.timestamps_ms.extend_from_slice(&self.timestamps_ms);
+            series.values.extend_from_slice(&self.values);
+        }
+    }
+}
+
+/// The samples of each series found in an epoch, about `expected` in all. Streams are copied a few at a time, so that the
+/// writer is never held up for long.
+fn read_epoch(
+    epoch: &HeadEpoch,
+    found: &[(SeriesId, usize)],
+    expected: usize,
+    (min_ts, max_ts): (i64, i64),
+    budget: Budget,
+) -> Result<Vec<Columns>, ReadError> {
+    let read = |share: &[(SeriesId, usize)]| {
+        let (mut out, mut samples) = (Vec::with_capacity(share.len()), 0);
+        for some in share.chunks(COPIED_STREAMS) {
+            for stream in epoch.streams(some.iter().map(|(id, _)| *id)) {
+                let mut columns = Columns::default();
+                stream.read(min_ts, max_ts, &mut columns.timestamps_ms, &mut columns.values);
+                samples += columns.values.len();
+                budget.samples(samples)?;
+                out.push(columns);
+            }
+        }
+        Ok(out)
+    };
+    let threads = (expected / SAMPLES_PER_THREAD).min(std::thread::available_parallelism().map_or(1, usize::from));
+    if threads < 2 {
+        return read(found);
+    }
+    let shares: Vec<Result<Vec<Columns>, ReadError>> = std::thread::scope(|scope| {
+        let handles: Vec<_> =
+            found.chunks(found.len().div_ceil(threads)).map(|share| scope.spawn(move || read(share))).collect();
+        // a panic there is one here
+        handles.into_iter().map(|h| h.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let mut out = Vec::with_capacity(found.len());
+    for share in shares {
+        out.append(&mut share?);
+    }
+    Ok(out)
+}
+
 impl GroupPlan {
-    /// Appends the rows' samples to their series; gives how many.
-    fn decode(
-        &self,
-        bodies: &Bodies,
+    /// The rows' samples, each with its series' place: on a thread of its own unless `alone`.
+    async fn read(self, range: (i64, i64), budget: Budget, alone: bool) -> Result<(Vec<u32>, Vec<Columns>), ReadError> {
+        if alone {
+            return self.read_here(range, budget).await;
+        }
+        let (runtime, path) = (tokio::runtime::Handle::current(), self.part.info().path.to_string());
+        let reading = tokio::task::spawn_blocking(move || runtime.block_on(self.read_here(range, budget)));
+        reading.await.unwrap_or_else(|e| Err(ReadError::Damaged { path, reason: e.to_string() }))
+    }
+
+    async fn read_here(
+        self,
         (min_ts, max_ts): (i64, i64),
-        decoder: &mut ChunkDecoder,
-        series: &mut [SeriesSamples],
-    ) -> Result<usize, ReadError> {
+        budget: Budget,
+    ) -> Result<(Vec<u32>, Vec<Columns>), ReadError> {
+        let bodies = self.part.bodies(self.group, &self.rows).await?;
         if bodies.len() != self.places.len() {
             return Err(self.part.damaged("a row group whose columns have different lengths".into()));
         }
         let rows = self.rows.iter().flat_map(|range| &self.index.rows[range.clone()]).copied();
-        let mut samples = 0;
-        for (body, place) in bodies.iter(rows).zip(&self.places) {
+        let (mut out, mut samples) = (Vec::with_capacity(self.places.len()), 0);
+        let mut decoder = ChunkDecoder::default();
+        for (at, body) in bodies.iter(rows).enumerate() {
             let body = body.ok_or_else(|| self.part.damaged("its columns are not those of its format".into()))?;
-            let of = &mut series[*place as usize];
-            let before = of.values.len();
+            let mut columns = Columns::default();
             decoder
-                .decode(body, min_ts, max_ts, &mut of.timestamps_ms, &mut of.values)
-                .map_err(|e| self.part.damaged(format!("{}: {e}", of.labels)))?;
-            samples += of.values.len() - before;
+                .decode(body, min_ts, max_ts, &mut columns.timestamps_ms, &mut columns.values)
+                .map_err(|e| self.part.damaged(format!("row {at} of those read of row group {}: {e}", self.group)))?;
+            samples += columns.values.len();
+            budget.samples(samples)?;
+            out.push(columns);
         }
-        Ok(samples)
+        Ok((self.places, out))
     }
 }
