@@ -56,11 +56,15 @@ soak: setup web ## the long runs: kill loop, two minutes away, store seeds; resu
 	SOAK=1 TIDEWATCH_QUERIES=10000 $(CARGO) test --workspace --test prometheus -- --nocapture
 	TIDEWATCH_SEEDS=10000 $(CARGO) test --workspace --lib -- --nocapture store::
 	SOAK=1 $(CARGO) test --workspace --lib -- --nocapture mask_fuzz
+	$(CARGO) build --release --bin tidewatch --bin peers
+	"$(TARGET_DIR)/release/peers" --soak 10 --write benches/README.md
 
-bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in benches/README.md
+bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in benches/README.md (SIZES=small|middle|all)
 	@tests/setup.sh peers
-	$(CARGO) run --release -p benches --bin capture -- "$(CAPTURE_FILE)"
-	$(CARGO) run --release -p benches --bin forecast -- "$(CAPTURE_FILE)"
+	$(CARGO) build --release --bin tidewatch --bin peers --bin capture --bin forecast
+	"$(TARGET_DIR)/release/peers" --sizes $(or $(SIZES),middle) --write benches/README.md
+	"$(TARGET_DIR)/release/capture" "$(CAPTURE_FILE)"
+	"$(TARGET_DIR)/release/forecast" "$(CAPTURE_FILE)"
 
 fuzz: ## mutated inputs for every decoder, SECONDS each (600 unless told; TARGETS="promql rules": some)
 	FUZZ_SECONDS=$(or $(SECONDS),600) FUZZ_TARGETS="$(TARGETS)" $(CARGO) test --workspace --test fuzz_corpora -- --nocapture

@@ -8,10 +8,10 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
+use benches::measure::{Span, directory_bytes, memory_bytes};
 use clap::Parser;
 use proto::{Class, Labels};
 use storage::{Append, Matcher, Origin, Outcome, PendingAppend, Rows, SampleRows, SeriesQuery, Store, StoreConfig};
@@ -98,49 +98,9 @@ impl Capture {
     }
 }
 
-/// Seconds of CPU this process has used.
-fn cpu_s() -> Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |i: usize| -> Result<f64> { Ok(fields.get(i).context("/proc/self/stat")?.parse()?) };
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
-}
-
 /// A value of /proc/self/status, MiB.
 fn memory_mib(key: &str) -> Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|l| l.strip_prefix(key)).context("no such line in /proc/self/status")?;
-    Ok(line.trim_matches(|c: char| !c.is_ascii_digit()).parse::<f64>()? / 1024.0)
-}
-
-fn directory_bytes(dir: &Path) -> Result<u64> {
-    let mut sum = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        sum += if meta.is_dir() { directory_bytes(&entry.path())? } else { meta.len() };
-    }
-    Ok(sum)
-}
-
-#[allow(clippy::disallowed_methods, reason = "a bench reads the clock: it is what it measures")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-struct Span {
-    wall: Instant,
-    cpu_s: f64,
-}
-
-impl Span {
-    fn begin() -> Result<Span> {
-        Ok(Span { wall: now(), cpu_s: cpu_s()? })
-    }
-
-    fn end(&self) -> Result<(Duration, f64)> {
-        Ok((now() - self.wall, cpu_s()? - self.cpu_s))
-    }
+    Ok(memory_bytes("self", key)? as f64 / 1_048_576.0)
 }
 
 async fn settle(pending: &mut Vec<PendingAppend>) -> Result<u64> {
@@ -243,7 +203,7 @@ async fn main() -> Result<()> {
     println!("\nfirst pass: all of it into the log and the head, killed, replayed, one flush");
     let config = empty(&dir)?;
     let store = Store::open(config.clone(), capture.first_ms).await?;
-    let span = Span::begin()?;
+    let span = Span::begin("self")?;
     let rows = ingest(&store, &capture, 0..capture.scrapes.len()).await?;
     ensure!(rows == capture.samples, "{rows} rows acknowledged of {}", capture.samples);
     let (wall, ingest_cpu) = span.end()?;
@@ -251,7 +211,7 @@ async fn main() -> Result<()> {
     println!(
         "  append, durable          {:.3} CPU-s/M samples, {:.2} s wall, {} syncs",
         ingest_cpu / millions,
-        wall.as_secs_f64(),
+        wall,
         stats.log_syncs
     );
     println!("  log                      {:.2} B/sample", stats.log_bytes as f64 / capture.samples as f64);
@@ -262,34 +222,34 @@ async fn main() -> Result<()> {
     );
     println!("  RSS over the capture's   {:.0} MiB", memory_mib("VmRSS:")? - rss_before);
     drop(store);
-    let span = Span::begin()?;
+    let span = Span::begin("self")?;
     let store = Store::open(config.clone(), capture.last_ms).await?;
     let (wall, cpu) = span.end()?;
     println!(
         "  replay after a kill      {:.3} s, {:.3} CPU-s/M samples, {} records",
-        wall.as_secs_f64(),
+        wall,
         cpu / millions,
         store.stats().replayed_records
     );
-    let span = Span::begin()?;
+    let span = Span::begin("self")?;
     let flushed = store.flush(capture.last_ms).await?;
     let (wall, flush_cpu) = span.end()?;
     println!(
         "  flush                    {:.3} s, {:.3} CPU-s/M samples, {} parts",
-        wall.as_secs_f64(),
+        wall,
         flush_cpu / millions,
         flushed.parts
     );
     println!("  parts                    {:.4} B/sample", flushed.bytes as f64 / capture.samples as f64);
     println!("  append + flush           {:.3} CPU-s/M samples", (ingest_cpu + flush_cpu) / millions);
-    let span = Span::begin()?;
+    let span = Span::begin("self")?;
     verify(&store, &capture).await?;
-    println!("  read back and compared   {:.2} s", span.end()?.0.as_secs_f64());
+    println!("  read back and compared   {:.2} s", span.end()?.0);
     store.close().await;
 
     println!("\nsecond pass: flushed {} times, compacted when its day is over", arguments.flushes);
     let store = Store::open(empty(&dir)?, capture.first_ms).await?;
-    let span = Span::begin()?;
+    let span = Span::begin("self")?;
     let step = capture.scrapes.len().div_ceil(arguments.flushes.max(1));
     for from in (0..capture.scrapes.len()).step_by(step) {
         ingest(&store, &capture, from..capture.scrapes.len().min(from + step)).await?;
@@ -305,7 +265,7 @@ async fn main() -> Result<()> {
     store.close().await;
     let whole = directory_bytes(&dir.join("parts"))?;
     let all = directory_bytes(&dir)?;
-    println!("  append, flush, compact   {:.3} CPU-s/M samples, {:.2} s wall", cpu / millions, wall.as_secs_f64());
+    println!("  append, flush, compact   {:.3} CPU-s/M samples, {:.2} s wall", cpu / millions, wall);
     println!(
         "  parts before             {} of {:.4} B/sample",
         before.parts,
