@@ -6,7 +6,7 @@
 //!
 //! Reading order: `querier` (where questions come in) · `limits` · `error` · `promql` (the language and its evaluation) ·
 //! `source` (the store as PromQL reads it) · `sql` (the engine) · `sql_table` (a scan) · `sql_filter` (what a WHERE clause
-//! spares) · `sql_json` (one function of ours).
+//! spares) with `sql_search` (what it needs of texts) · `sql_json` (one function of ours).
 
 mod error;
 mod limits;
@@ -16,6 +16,7 @@ mod source;
 mod sql;
 mod sql_filter;
 mod sql_json;
+mod sql_search;
 mod sql_table;
 
 pub use error::{ErrorKind, QueryError};

@@ -128,7 +128,7 @@ fn column_name(expr: &Expr) -> Option<&str> {
     }
 }
 
-fn literal(expr: &Expr) -> Option<&ScalarValue> {
+pub(crate) fn literal(expr: &Expr) -> Option<&ScalarValue> {
     match expr {
         Expr::Literal(value, _) => Some(value),
         _ => None,

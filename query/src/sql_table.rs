@@ -20,9 +20,9 @@ use datafusion::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use proto::{Table, labels::METRIC_NAME};
-use storage::{EventQuery, MatchOp, Matcher, Snapshot};
+use storage::{EventQuery, MatchOp, Matcher, Need, Snapshot};
 
-use crate::sql_filter::Bounds;
+use crate::{sql_filter::Bounds, sql_search};
 
 /// The name of the samples' table.
 pub(crate) const METRICS: &str = "metrics";
@@ -90,7 +90,11 @@ impl TableProvider for StoredTable {
         let bounds = Bounds::of(filters, &["instance", "metric"]);
         let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = Arc::new(self.schema.project(&columns)?);
-        let part = Scan { table: self.clone(), bounds, columns, schema: schema.clone() };
+        let need = match self.shown {
+            Shown::Events(table) => sql_search::need(table, filters),
+            Shown::Metrics => Need::default(),
+        };
+        let part = Scan { table: self.clone(), bounds, need, columns, schema: schema.clone() };
         Ok(Arc::new(StreamingTableExec::try_new(schema, vec![Arc::new(part)], None, [], false, limit)?))
     }
 }
@@ -99,13 +103,14 @@ impl TableProvider for StoredTable {
 struct Scan {
     table: StoredTable,
     bounds: Bounds,
+    need: Need,
     columns: Vec<usize>,
     schema: SchemaRef,
 }
 
 impl fmt::Debug for Scan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {:?}", self.table.shown, self.bounds)
+        write!(f, "{:?} {:?} {:?}", self.table.shown, self.bounds, self.need)
     }
 }
 
@@ -137,6 +142,7 @@ impl Scan {
             min_ms: self.bounds.min_ms,
             max_ms: self.bounds.max_ms,
             columns: Some(self.columns.clone()),
+            need: self.need.clone(),
         };
         let rows = async move {
             let rows = snapshot.scan(table, &query).await.map_err(external)?;

@@ -1,4 +1,5 @@
-//! Questions over a real store in a private folder: SQL over event tables and samples, PromQL through the store, and limits.
+//! Questions over a real store in a private folder: SQL over event tables and samples, PromQL through the store, searches
+//! for parts of texts, and limits.
 #![allow(clippy::unwrap_used)]
 
 use proto::{Events, EventsBuilder, Labels, Table, Value};
@@ -163,4 +164,116 @@ async fn promql_reads_the_store() {
     let error = site.querier.instant("0", "sum(", NOW_MS).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadData);
     assert!(error.to_string().starts_with("1:5: parse error"), "{error}");
+}
+
+/// A text out of words that differ in case, script and length, so that parts of it are in others or nearly so.
+fn text(random: &mut fastrand::Rng) -> String {
+    let words = [
+        "dead",
+        "LOCK",
+        "deadlock",
+        "\u{212a}elvin",
+        "mi\u{17f}s",
+        "\u{130}D",
+        "caf\u{e9}",
+        "锁等待",
+        "a.b",
+        "100%",
+        "x_y",
+        "\\d",
+    ];
+    let mut out = String::new();
+    for _ in 0..random.usize(0..6) {
+        match random.u8(0..4) {
+            0 => out += &random.u32(..).to_string(),
+            1 => out.push([' ', '-', '(', '\n'][random.usize(0..4)]),
+            _ => out += words[random.usize(0..words.len())],
+        }
+    }
+    out
+}
+
+fn quoted(text: &str) -> String {
+    text.replace('\'', "''")
+}
+
+/// As a LIKE pattern.
+fn liked(text: &str) -> String {
+    quoted(&text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_"))
+}
+
+/// As a regular expression.
+fn exact(text: &str) -> String {
+    quoted(
+        &text.chars().flat_map(|c| if c.is_ascii_punctuation() { vec!['\\', c] } else { vec![c] }).collect::<String>(),
+    )
+}
+
+/// A condition on `$` (a column) made of a part of a text, mostly of one that is there.
+fn condition(random: &mut fastrand::Rng, texts: &[String]) -> String {
+    let whole = if random.u8(0..5) == 0 { text(random) } else { texts[random.usize(0..texts.len())].clone() };
+    let chars: Vec<char> = whole.chars().collect();
+    let from = random.usize(0..=chars.len());
+    let to = random.usize(from..=chars.len());
+    let part: String = chars[from..to].iter().collect();
+    let part = match random.u8(0..4) {
+        0 => part.to_uppercase(),
+        1 => part.to_lowercase(),
+        _ => part,
+    };
+    let middle = part.char_indices().map(|(at, _)| at).nth(part.chars().count() / 2).unwrap_or(0);
+    let (a, b) = part.split_at(middle);
+    let hole = ["|", ".?", ".*", "[a-z]*", "(x|y)?"][random.usize(0..5)];
+    let one = match random.u8(0..10) {
+        0 => format!("$ LIKE '%{}%'", liked(&part)),
+        1 => format!("$ ILIKE '%{}%'", liked(&part)),
+        2 => format!("$ LIKE '%{}%{}%'", liked(a), liked(b)),
+        3 => format!("$ = '{}'", quoted(&whole)),
+        4 => format!("$ IN ('{}', '{}')", quoted(&whole), quoted(&text(random))),
+        5 => format!("$ ~ '{}'", exact(&part)),
+        6 => format!("$ ~* '{}'", exact(&part)),
+        7 => format!("$ ~ '({}{hole}{})'", exact(a), exact(b)),
+        8 => format!("lower($) LIKE '%{}%'", liked(&part.to_lowercase())),
+        _ => format!("$ NOT LIKE '%{}%'", liked(&part)),
+    };
+    match random.u8(0..6) {
+        0 => format!("({one}) OR ({})", condition(random, texts)),
+        1 => format!("({one}) AND ({})", condition(random, texts)),
+        _ => one,
+    }
+}
+
+/// Needles in blocks of a few rows each, found as by comparing every row: `CASE` hides the column from what chooses blocks.
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_find_what_comparing_every_row_finds() {
+    let seed = std::env::var("TIDEWATCH_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("TIDEWATCH_SEED={seed}");
+    let conditions = if std::env::var_os("SOAK").is_some() { 20_000 } else { 400 };
+    let mut random = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let config = StoreConfig { data_dir: folder.path().join("data"), ..StoreConfig::default() };
+    let store = Store::open(config, NOW_MS).await.unwrap();
+    let mut texts = Vec::new();
+    for _ in 0..30 {
+        let mut builder = EventsBuilder::new(Table::Logs);
+        for _ in 0..8 {
+            let body = text(&mut random);
+            builder.row("db", NOW_MS, [("body", body.clone().into()), ("pid", 1.into())]);
+            texts.push(body);
+        }
+        builder.row("db", NOW_MS, [("pid", 1.into())]);
+        append(&store, Rows::Events(&builder.build())).await;
+        store.flush(NOW_MS).await.unwrap();
+    }
+    let site = Site { _folder: folder, querier: Querier::new(store, QueryLimits::default()) };
+    let mut found = 0;
+    for _ in 0..conditions {
+        let condition = condition(&mut random, &texts);
+        let sql =
+            |column: &str| format!("SELECT body FROM logs WHERE {} ORDER BY body", condition.replace('$', column));
+        let searched = ask(&site, &sql("body")).await;
+        assert_eq!(searched, ask(&site, &sql("(CASE WHEN pid > 0 THEN body END)")).await, "{condition}");
+        found += searched.len();
+    }
+    assert!(found > conditions, "only {found} rows were found: the conditions prove little");
 }

@@ -133,20 +133,26 @@ impl SelfMetrics {
         let s = self.admission.store().stats();
         list.gauge("tidewatch_storage_head_bytes", "Memory the head holds.", s.head_bytes);
         list.gauge("tidewatch_storage_head_series", "Series in the head.", s.head_series);
+        list.gauge("tidewatch_storage_head_bytes_max", "Memory the head may hold.", s.head_bytes_max);
+        list.gauge("tidewatch_storage_head_series_max", "Series the head may hold.", s.head_series_max);
         list.gauge("tidewatch_storage_log_bytes", "Log since the last flush.", s.log_bytes);
         list.gauge("tidewatch_storage_log_segments", "Log segments on disk.", s.log_segments);
         list.counter("tidewatch_storage_log_syncs_total", "Syncs of the log.", s.log_syncs);
         list.counter("tidewatch_storage_rows_total", "Rows stored.", s.rows);
         list.counter("tidewatch_storage_duplicates_total", "Appends stored before.", s.duplicates);
         list.counter("tidewatch_storage_flushes_total", "Flushes of the head.", s.flushes);
+        list.counter("tidewatch_storage_flushed_bytes_total", "Bytes of parts that flushes wrote.", s.flushed_bytes);
         list.counter("tidewatch_storage_compactions_total", "Compactions.", s.compactions);
+        let help = "Bytes of parts that compactions wrote.";
+        list.counter("tidewatch_storage_compacted_bytes_total", help, s.compacted_bytes);
         list.counter("tidewatch_storage_snapshots_total", "Snapshots taken for backup.", s.snapshots);
         list.counter("tidewatch_storage_deletions_total", "Deletions of series.", s.deletions);
         list.counter("tidewatch_storage_expired_parts_total", "Parts removed by retention.", s.expired_parts);
         list.counter("tidewatch_storage_maintain_errors_total", "Maintenance that failed.", s.maintain_errors);
+        list.gauge("tidewatch_storage_replayed_records", "Log records read at start.", s.replayed_records);
         list.counter("tidewatch_storage_skipped_bytes_total", "Damaged log skipped at start.", s.skipped_bytes);
         list.counter("tidewatch_storage_notices_lost_total", "Notices dropped for slow subscribers.", s.notices_lost);
-        list.gauge("tidewatch_storage_full", "1 while the disk is full.", f64::from(u8::from(s.full)));
+        list.gauge("tidewatch_storage_full", "1 while the disk has no room for the log.", f64::from(u8::from(s.full)));
         let poisoned = f64::from(u8::from(s.poisoned.is_some()));
         list.gauge("tidewatch_storage_poisoned", "1 if no writes are taken until a restart.", poisoned);
         if let Some(remote) = &s.remote {

@@ -1,8 +1,9 @@
 //! Event tables: recent rows in memory, Parquet parts, and the reads over both.
 //!
 //! A table's rows enter its [`EventHead`] as Arrow batches; a flush sorts them by (instance, ts) into one Parquet file a UTC
-//! day (`write`); compaction merges the files of a day (`merge`); a scan prunes parts by the manifest, row groups by their
-//! statistics, and rows by comparison (`read`). The bytes of a part: docs/formats/events.md.
+//! day (`write`, with the filters of `search` and `grams`); compaction merges the files of a day (`merge`); a scan leaves out
+//! parts by the manifest, row groups by their statistics, blocks by what their texts lack (`choose`, `need`), and rows by comparison
+//! (`read`). `check` reads all of a part for damage. The bytes of a part: docs/formats/events.md.
 
 use std::sync::Arc;
 
@@ -19,8 +20,12 @@ use parking_lot::Mutex;
 use proto::{Events, Kind, Table, events::Cells};
 
 pub(crate) mod check;
+mod choose;
+mod grams;
 pub(crate) mod merge;
+pub mod need;
 pub(crate) mod read;
+mod search;
 pub(crate) mod write;
 
 /// Batches of the head are joined until they have this many rows.

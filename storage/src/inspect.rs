@@ -8,12 +8,12 @@ use std::{
 };
 
 use object_store::{ObjectStore, local::LocalFileSystem};
-use parquet::arrow::{arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader};
+use parquet::file::metadata::PageIndexPolicy;
 use proto::Table;
 
 use crate::{
     OpenError, events,
-    metrics::{MetricsCache, MetricsPart, PartFile, PartInfo},
+    metrics::{FORMAT_KEY, MetricsCache, MetricsPart, PartInfo, metadata_value, read_footer},
     part::METRICS,
 };
 
@@ -59,12 +59,11 @@ pub async fn inspect(file: &Path) -> Result<Inspection, OpenError> {
     let objects: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(dir).map_err(failed)?);
     let path = object_store::path::Path::from(name.to_string_lossy().as_ref());
     let no_part = |what: String| OpenError::Damaged { file: file.display().to_string(), offset: 0, what };
-    let mut reader = PartFile { store: objects.clone(), path: path.clone(), size_bytes: bytes };
-    let metadata = reader.get_metadata(Some(&ArrowReaderOptions::new())).await;
-    let metadata = metadata.map_err(|e| no_part(format!("it is no Parquet file: {e}")))?;
-    let pairs = metadata.file_metadata().key_value_metadata().into_iter().flatten();
-    let value = |key: &str| pairs.clone().find(|kv| kv.key == key).and_then(|kv| kv.value.clone());
-    let format = value("tidewatch.format").ok_or_else(|| no_part("tidewatch.format is not in its metadata".into()))?;
+    let (metadata, _) = read_footer(&objects, &path, bytes, PageIndexPolicy::Skip)
+        .await
+        .map_err(|e| no_part(format!("its footer: {e}")))?;
+    let value = |key: &str| metadata_value(&metadata, key).map(str::to_owned);
+    let format = value(FORMAT_KEY).ok_or_else(|| no_part(format!("{FORMAT_KEY} is not in its metadata")))?;
     let mut columns: Vec<(String, u64, u64)> = Vec::new();
     for (at, column) in metadata.row_groups().iter().flat_map(|g| g.columns().iter().enumerate()) {
         if at >= columns.len() {

@@ -48,7 +48,7 @@ pub use backup::{BackupError, BackupReport, remove_unfinished, restore};
 pub use config::{Keep, Limits, ObjectStoreConfig, OnDamage, Retention, S3Config, StoreConfig};
 pub use delete::DeleteReport;
 pub use error::{AppendError, MaintainError, OpenError};
-pub use events::event_schema;
+pub use events::{event_schema, need::Need};
 pub use inspect::{Inspection, inspect};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metrics::{ReadError, SeriesQuery, SeriesSamples};

@@ -10,7 +10,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -87,6 +90,8 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     progress: watch::Sender<Progress>,
+    /// Whether there was no room for the next segment when it was last wanted.
+    lacks_room: AtomicBool,
     fsync_interval: Duration,
 }
 
@@ -136,6 +141,7 @@ impl Log {
             state: Mutex::new(state),
             wake: Condvar::new(),
             progress: watch::channel(progress).0,
+            lacks_room: AtomicBool::new(false),
             fsync_interval: Duration::from_millis(fsync_interval_ms),
         });
         let of_thread = shared.clone();
@@ -217,7 +223,17 @@ impl Log {
         let segment = state.segment + 1;
         let capacity = self.segment_bytes.max(room);
         let path = self.shared.dir.join(segment_name(segment));
-        let file = self.shared.disk.create(&path, capacity).map_err(|e| match is_full(&e) {
+        let created = self.shared.disk.create(&path, capacity);
+        let lacks_room = created.as_ref().is_err_and(is_full);
+        if self.shared.lacks_room.swap(lacks_room, Ordering::Relaxed) != lacks_room {
+            match lacks_room {
+                true => {
+                    tracing::error!(segment = %path.display(), bytes = capacity, "no room for the log: rows are refused until there is")
+                }
+                false => tracing::info!("there is room for the log again"),
+            }
+        }
+        let file = created.map_err(|e| match is_full(&e) {
             true => Failure::Full(format!("{capacity} bytes for log segment {}: {e}", path.display())),
             false => self.shared.poison(format!("creating {}: {e}", path.display())),
         })?;
@@ -241,6 +257,11 @@ impl Log {
             };
         }
         Ok(())
+    }
+
+    /// Whether there was no room for the next segment when it was last wanted.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.shared.lacks_room.load(Ordering::Relaxed)
     }
 
     /// Bytes of records in the log, and its segments.

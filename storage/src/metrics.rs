@@ -12,7 +12,7 @@
 //!
 //! Reading order: `head` (with `head_stream`, `index`) · `chunk` (with `statistics`, `times` and `values`: the lists of
 //! codecs, one file each, `decimal`, `codec`, `varint`) · `part_schema`, `part_write`, `part_merge` (with `labels_text`, `part_sums`) ·
-//! `part` (with `part_file`, `part_index`, `cache`) · `read`, `select`, `view`, `flat` (questions).
+//! `part` (with `part_footer`, `part_file`, `part_index`, `cache`) · `read`, `select`, `view`, `flat` (questions).
 
 mod cache;
 mod chunk;
@@ -26,10 +26,11 @@ mod labels_text;
 mod part;
 mod part_check;
 mod part_file;
+mod part_footer;
 mod part_index;
 mod part_merge;
 mod part_schema;
-mod part_sums;
+pub(crate) mod part_sums;
 mod part_write;
 mod read;
 mod select;
@@ -60,7 +61,8 @@ pub(crate) use chunk::{CHUNK_SAMPLES_MAX, Chunk, ChunkBody, ChunkDecoder, ChunkV
 pub use flat::flat_schema;
 pub use head::{HeadEpoch, HeadWriter, MetricsHead, SeriesId};
 pub use part::{MetricsPart, PartInfo};
-pub(crate) use part_file::PartFile;
+pub(crate) use part_file::CheckedFile;
+pub(crate) use part_footer::{FORMAT_KEY, check_format, damaged, metadata_value, read_error, read_footer};
 pub(crate) use part_merge::{Cut, rewrite_parts};
 pub use part_merge::{MergedPart, merge_parts};
 pub use part_write::{DAY_MS, EncodedPart, PartError, write_parts};

@@ -8,7 +8,7 @@ use object_store::ObjectStore;
 use proto::{Labels, Table, samples::Family};
 
 use crate::{
-    Matcher, ReadError, SeriesQuery, SeriesSamples,
+    Matcher, Need, ReadError, SeriesQuery, SeriesSamples,
     events::{EventHead, read::Scan},
     manifest::FamilyEntry,
     metrics::{HeadEpoch, MetricsView},
@@ -29,12 +29,14 @@ pub struct EventQuery {
     pub max_ms: i64,
     /// Only these columns, by index into [`Table::columns`], in this order; `None`: all.
     pub columns: Option<Vec<usize>>,
+    /// What rows of interest have in their texts: rows that do not have it may be left out, and may be given.
+    pub need: Need,
 }
 
 impl Default for EventQuery {
     /// Everything.
     fn default() -> EventQuery {
-        EventQuery { instances: None, min_ms: i64::MIN, max_ms: i64::MAX, columns: None }
+        EventQuery { instances: None, min_ms: i64::MIN, max_ms: i64::MAX, columns: None, need: Need::default() }
     }
 }
 

@@ -13,6 +13,10 @@ pub struct StoreStats {
     pub head_bytes: u64,
     /// Series in the head, those being flushed included.
     pub head_series: u64,
+    /// Bytes the head may hold.
+    pub head_bytes_max: u64,
+    /// Series the head may hold.
+    pub head_series_max: u64,
     /// Bytes of log since the last flush.
     pub log_bytes: u64,
     /// Log segments on disk.
@@ -33,8 +37,12 @@ pub struct StoreStats {
     pub refused: BTreeMap<Refusal, u64>,
     /// Flushes done.
     pub flushes: u64,
+    /// Bytes of parts that flushes wrote.
+    pub flushed_bytes: u64,
     /// Compactions done.
     pub compactions: u64,
+    /// Bytes of parts that compactions wrote.
+    pub compacted_bytes: u64,
     /// Snapshots taken for backup.
     pub snapshots: u64,
     /// Deletions of series that found something.
@@ -45,7 +53,7 @@ pub struct StoreStats {
     pub maintain_errors: u64,
     /// Notices dropped because a subscriber was slow.
     pub notices_lost: u64,
-    /// Whether the disk is full: appends are refused until there is room.
+    /// Whether the disk has no room for the log: appends are refused until it has.
     pub full: bool,
     /// Why the store takes no writes, if so.
     pub poisoned: Option<String>,

@@ -419,6 +419,8 @@ impl Inner {
         let mut stats = state.counters.clone();
         let (series, bytes) = state.head_size();
         (stats.head_series, stats.head_bytes) = (series as u64, bytes);
+        (stats.head_series_max, stats.head_bytes_max) =
+            (self.config.limits.series_max as u64, self.config.head_bytes_max);
         for part in state.parts.iter() {
             let name = crate::part::event_table(&part.entry.table).map_or(crate::part::METRICS, proto::Table::name);
             let table = stats.tables.entry(name).or_default();
@@ -433,7 +435,7 @@ impl Inner {
         match progress.failure {
             Some(Failure::Full(_)) => stats.full = true,
             Some(Failure::Poisoned(why)) => stats.poisoned = Some(why),
-            Some(Failure::Closed) | None => {}
+            Some(Failure::Closed) | None => stats.full = self.log.lacks_room(),
         }
         stats.poisoned = stats.poisoned.or_else(|| self.lost.get().cloned());
         stats.remote = self.parts.remote_stats();

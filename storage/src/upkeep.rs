@@ -69,14 +69,25 @@ impl Inner {
             let (head_bytes, log_bytes) = (state.head_size().1, self.log.size().0);
             flush_due(&self.config, head_bytes, log_bytes, state.oldest_ms, state.sealed.is_some(), now_ms)
         };
+        let made = self.flush_and_compact(due, now_ms, &mut report).await;
+        // also if that failed: perhaps for want of the room that this makes
+        report.expired_parts = self.expire(now_ms).await?;
+        report.deleted_files = self.remove_obsolete().await?;
+        made.map(|()| report)
+    }
+
+    async fn flush_and_compact(
+        &self,
+        due: Option<FlushReason>,
+        now_ms: i64,
+        report: &mut MaintainReport,
+    ) -> Result<(), MaintainError> {
         if due.is_some() {
             self.flush().await?;
             report.flushed = due;
         }
         report.compacted_parts = self.compact_step(now_ms).await?;
-        report.expired_parts = self.expire(now_ms).await?;
-        report.deleted_files = self.remove_obsolete().await?;
-        Ok(report)
+        Ok(())
     }
 
     /// Head to parts. The caller holds `upkeep`.
@@ -98,6 +109,7 @@ impl Inner {
         self.commit(manifest, |state| {
             state.sealed = None;
             state.counters.flushes += 1;
+            state.counters.flushed_bytes += report.bytes;
         })
         .await?;
         if let Err(e) = self.log.truncate(sealed.log_segment) {
@@ -228,8 +240,13 @@ impl Inner {
         let entry = merged.inspect_err(|_| self.state.lock().orphans.push(path))?;
         let gone: BTreeSet<u64> = inputs.iter().map(|p| p.entry.id).collect();
         manifest.parts.retain(|p| !gone.contains(&p.id));
+        let bytes = entry.bytes;
         manifest.parts.push(entry);
-        self.commit(manifest, |state| state.counters.compactions += 1).await?;
+        self.commit(manifest, |state| {
+            state.counters.compactions += 1;
+            state.counters.compacted_bytes += bytes;
+        })
+        .await?;
         Ok(inputs.len())
     }
 

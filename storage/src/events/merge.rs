@@ -8,13 +8,11 @@ use arrow::{
 };
 use futures::{StreamExt, stream::BoxStream};
 use object_store::ObjectStore;
-use parquet::arrow::ArrowWriter;
 use proto::Table;
 
 use super::{
-    event_schema,
-    read::{damaged, open},
-    write::{EncodedEvents, properties, timestamps},
+    read::{open, unfit},
+    write::{EncodedEvents, EventWriter, timestamps},
 };
 use crate::ReadError;
 
@@ -42,19 +40,17 @@ pub(crate) async fn merge(
     day: i64,
     inputs: &[Input],
 ) -> Result<EncodedEvents, ReadError> {
-    let fail = |e: &dyn std::fmt::Display| damaged(table.name(), e);
-    let properties = properties(table).map_err(|e| fail(&e))?;
-    let mut writer = ArrowWriter::try_new(Vec::new(), event_schema(table), Some(properties)).map_err(|e| fail(&e))?;
+    let fail = |e: &dyn std::fmt::Display| unfit(table, e);
+    let mut writer = EventWriter::new(table).map_err(|e| fail(&e))?;
     let mut batches: Vec<RecordBatch> = Vec::new();
     let mut sources = Vec::with_capacity(inputs.len());
     for input in inputs {
-        let stream = open(store.clone(), &input.path, input.bytes, table, None, |_| true).await?;
+        let stream = open(store.clone(), &input.path, input.bytes, table).await?;
         let mut source = Source { stream, batch: 0, row: 0 };
         if source.advance(&mut batches).await? {
             sources.push(source);
         }
     }
-    let (mut rows, mut min_ts_ms, mut max_ts_ms) = (0u64, i64::MAX, i64::MIN);
     let mut picked: Vec<(usize, usize)> = Vec::with_capacity(OUTPUT_ROWS);
     while !sources.is_empty() {
         let mut least = 0;
@@ -64,8 +60,6 @@ pub(crate) async fn merge(
             }
         }
         let source = &mut sources[least];
-        let ts = timestamps(&batches[source.batch])[source.row];
-        (min_ts_ms, max_ts_ms, rows) = (min_ts_ms.min(ts), max_ts_ms.max(ts), rows + 1);
         picked.push((source.batch, source.row));
         source.row += 1;
         let is_used_up = source.row == batches[source.batch].num_rows();
@@ -84,8 +78,7 @@ pub(crate) async fn merge(
             tokio::task::yield_now().await; // ingest and queries share these cores
         }
     }
-    let bytes = writer.into_inner().map_err(|e| fail(&e))?.into();
-    Ok(EncodedEvents { day, min_ts_ms, max_ts_ms, rows, bytes })
+    writer.finish(day).map_err(|e| fail(&e))
 }
 
 impl Source {

@@ -1,23 +1,32 @@
-//! Reading event rows: what to leave out by statistics, and by comparison.
+//! Reading event rows: a part's file, and the rows and columns of it that are asked for.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::{
     array::{AsArray, BooleanArray, RecordBatch, new_null_array},
     compute::filter_record_batch,
-    datatypes::{Schema, SchemaRef},
+    datatypes::{Field, Schema, SchemaRef},
 };
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{ObjectStore, path::Path};
 use parquet::{
-    arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask},
-    errors::ParquetError,
-    file::{metadata::RowGroupMetaData, statistics::Statistics},
+    arrow::{
+        ParquetRecordBatchStreamBuilder, ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection},
+    },
+    file::metadata::{PageIndexPolicy, ParquetMetaData},
 };
 use proto::Table;
 
-use super::{event_schema, write::timestamps};
-use crate::{EventQuery, ReadError, metrics::PartFile};
+use super::{
+    event_schema,
+    need::Need,
+    write::{FORMAT, timestamps},
+};
+use crate::{
+    EventQuery, ReadError,
+    metrics::{CheckedFile, check_format, damaged, read_error, read_footer},
+};
 
 /// Rows of a batch that a scan gives.
 const BATCH_ROWS: usize = 4096;
@@ -26,9 +35,10 @@ const BATCH_ROWS: usize = 4096;
 #[derive(Clone, Debug)]
 pub(crate) struct Scan {
     pub(crate) table: Table,
-    instances: Option<BTreeSet<String>>,
+    pub(super) instances: Option<BTreeSet<String>>,
     min_ms: i64,
     max_ms: i64,
+    pub(super) need: Need,
     columns: Vec<usize>,
     schema: SchemaRef,
 }
@@ -39,12 +49,13 @@ impl Scan {
         let columns = query.columns.clone().unwrap_or_else(|| (0..all.fields().len()).collect());
         let fields = columns.iter().map(|c| all.fields().get(*c).cloned());
         let fields: Option<Vec<_>> = fields.collect();
-        let fields = fields.ok_or_else(|| damaged(table.name(), "a column index past the table's last column"))?;
+        let fields = fields.ok_or_else(|| unfit(table, "a column index past the table's last column"))?;
         Ok(Scan {
             table,
             instances: query.instances.as_ref().map(|names| names.iter().cloned().collect()),
             min_ms: query.min_ms,
             max_ms: query.max_ms,
+            need: query.need.clone(),
             columns,
             schema: Arc::new(Schema::new(fields)),
         })
@@ -71,7 +82,7 @@ impl Scan {
         if rows == 0 {
             return Ok(None);
         }
-        let arrow = |e| damaged(self.table.name(), e);
+        let arrow = |e| unfit(self.table, e);
         let batch =
             if rows == batch.num_rows() { batch.clone() } else { filter_record_batch(batch, &keep).map_err(arrow)? };
         let projected = batch.project(&self.columns).map_err(arrow)?;
@@ -79,100 +90,117 @@ impl Scan {
     }
 
     /// The rows of a part that are asked for. Nothing is read before the stream is polled.
-    pub(crate) fn part(
-        self,
-        store: Arc<dyn ObjectStore>,
-        path: String,
-        bytes: u64,
-    ) -> BoxStream<'static, Result<RecordBatch, ReadError>> {
+    pub(crate) fn part(self, store: Arc<dyn ObjectStore>, path: String, bytes: u64) -> Batches {
         let opening = async move {
-            let wanted = self.columns.clone();
-            let batches =
-                open(store, &path, bytes, self.table, Some(&wanted), |group| self.group_may_match(group)).await?;
+            let file = EventFile::open(store, &path, bytes, self.table).await?;
+            let chosen = self.choose(&file).await?;
+            let batches = file.batches(Some(&self.columns), chosen)?;
             Ok(batches.try_filter_map(move |batch| futures::future::ready(self.apply(&batch))))
         };
         futures::stream::once(opening).try_flatten().boxed()
     }
+}
 
-    fn group_may_match(&self, group: &RowGroupMetaData) -> bool {
-        if let Some(Statistics::Int64(ts)) = group.column(1).statistics()
-            && let (Some(min), Some(max)) = (ts.min_opt(), ts.max_opt())
-            && !self.overlaps(*min, *max)
-        {
-            return false;
+/// An error of rows that are of no part, or of several.
+pub(crate) fn unfit(table: Table, reason: impl ToString) -> ReadError {
+    ReadError::Damaged { path: table.name().into(), reason: reason.to_string() }
+}
+
+/// A part of an event table whose footer was read and found sound.
+pub(crate) struct EventFile {
+    pub(crate) table: Table,
+    pub(crate) file: CheckedFile,
+    pub(crate) arrow: ArrowReaderMetadata,
+}
+
+/// Which rows of a file: row groups, and rows of these (all, if `None`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Chosen {
+    pub(crate) groups: Vec<usize>,
+    pub(crate) rows: Option<RowSelection>,
+}
+
+impl EventFile {
+    pub(crate) async fn open(
+        store: Arc<dyn ObjectStore>,
+        path: &str,
+        bytes: u64,
+        table: Table,
+    ) -> Result<EventFile, ReadError> {
+        let at = Path::parse(path)
+            .map_err(|e| ReadError::Damaged { path: path.into(), reason: format!("its path: {e}") })?;
+        let (metadata, sums) = read_footer(&store, &at, bytes, PageIndexPolicy::Skip).await?;
+        check_format(&at, &metadata, FORMAT)?;
+        let arrow =
+            ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(|e| read_error(&at, e))?;
+        let (schema, found) = (event_schema(table), arrow.schema().fields());
+        for (index, field) in found.iter().enumerate() {
+            let is_of_table = |f: &Arc<Field>| f.name() == field.name() && f.data_type() == field.data_type();
+            if !schema.fields().get(index).is_some_and(is_of_table) {
+                return Err(damaged(&at, format!("column {index} is {} {}", field.name(), field.data_type())));
+            }
         }
-        if let (Some(names), Some(Statistics::ByteArray(s))) = (&self.instances, group.column(0).statistics())
-            && let (Some(min), Some(max)) = (s.min_bytes_opt(), s.max_bytes_opt())
-        {
-            // bounds may be shortened, the upper one upwards: comparing stays right
-            return names.iter().any(|name| min <= name.as_bytes() && name.as_bytes() <= max);
+        if found.len() < 2 {
+            return Err(damaged(&at, "instance or ts is missing"));
         }
-        true
+        Ok(EventFile { table, file: CheckedFile { store, path: at, sums: Arc::new(sums) }, arrow })
+    }
+
+    pub(crate) fn metadata(&self) -> &ParquetMetaData {
+        self.arrow.metadata()
+    }
+
+    /// All rows.
+    pub(crate) fn everything(&self) -> Chosen {
+        Chosen { groups: (0..self.metadata().num_row_groups()).collect(), rows: None }
+    }
+
+    /// Batches with all columns of the table in their order; those not in `wanted` (nor the first two), and those the part
+    /// is too old to have, are null.
+    pub(crate) fn batches(self, wanted: Option<&[usize]>, chosen: Chosen) -> Result<Batches, ReadError> {
+        let path = self.file.path.clone();
+        let is_wanted = |column: &usize| *column < 2 || wanted.is_none_or(|w| w.contains(column));
+        let columns: Vec<usize> = (0..self.arrow.schema().fields().len()).filter(is_wanted).collect();
+        let schema = event_schema(self.table);
+        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.file, self.arrow);
+        let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
+        if let Some(rows) = chosen.rows {
+            builder = builder.with_row_selection(rows);
+        }
+        let stream = builder
+            .with_row_groups(chosen.groups)
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|e| read_error(&path, e))?;
+        let batches = stream.map(move |batch| {
+            let batch = batch.map_err(|e| read_error(&path, e))?;
+            let mut read = columns.iter().zip(batch.columns());
+            let mut next = read.next();
+            let whole = schema.fields().iter().enumerate().map(|(index, field)| match next {
+                Some((at, array)) if *at == index => {
+                    next = read.next();
+                    array.clone()
+                }
+                _ => new_null_array(field.data_type(), batch.num_rows()),
+            });
+            RecordBatch::try_new(schema.clone(), whole.collect()).map_err(|e| damaged(&path, e))
+        });
+        Ok(batches.boxed())
     }
 }
 
-/// An error of a read, with where it was.
-pub(crate) fn damaged(path: &str, reason: impl ToString) -> ReadError {
-    ReadError::Damaged { path: path.into(), reason: reason.to_string() }
-}
+/// Rows of a part.
+pub(crate) type Batches = BoxStream<'static, Result<RecordBatch, ReadError>>;
 
-fn parquet_error(path: &str, error: ParquetError) -> ReadError {
-    if let ParquetError::External(inner) = error {
-        return match inner.downcast::<object_store::Error>() {
-            Ok(source) => ReadError::Unreadable { path: path.into(), source: *source },
-            Err(other) => damaged(path, other),
-        };
-    }
-    damaged(path, error)
-}
-
-/// Batches of a part with all columns of the table in their order; those not in `wanted` (nor the first two), and those the
-/// part is too old to have, are null. Row groups that `choose` refuses are not read.
+/// All rows of a part.
 pub(crate) async fn open(
     store: Arc<dyn ObjectStore>,
     path: &str,
     bytes: u64,
     table: Table,
-    wanted: Option<&[usize]>,
-    choose: impl Fn(&RowGroupMetaData) -> bool,
-) -> Result<BoxStream<'static, Result<RecordBatch, ReadError>>, ReadError> {
-    let at = Path::parse(path).map_err(|e| damaged(path, e))?;
-    let reader = PartFile { store, path: at, size_bytes: bytes };
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|e| parquet_error(path, e))?;
-    let schema = event_schema(table);
-    let found = builder.schema().clone();
-    for (index, field) in found.fields().iter().enumerate() {
-        if schema.fields().get(index).is_none_or(|f| f.name() != field.name() || f.data_type() != field.data_type()) {
-            return Err(damaged(path, format!("column {index} is {} {}", field.name(), field.data_type())));
-        }
-    }
-    let is_wanted = |column: &usize| *column < 2 || wanted.is_none_or(|w| w.contains(column));
-    let columns: Vec<usize> = (0..found.fields().len()).filter(is_wanted).collect();
-    if !columns.starts_with(&[0, 1]) {
-        return Err(damaged(path, "instance or ts is missing"));
-    }
-    let groups =
-        (0..builder.metadata().num_row_groups()).filter(|g| choose(builder.metadata().row_group(*g))).collect();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
-    let stream = builder
-        .with_row_groups(groups)
-        .with_projection(mask)
-        .with_batch_size(BATCH_ROWS)
-        .build()
-        .map_err(|e| parquet_error(path, e))?;
-    let path = path.to_owned();
-    let batches = stream.map(move |batch| {
-        let batch = batch.map_err(|e| parquet_error(&path, e))?;
-        let mut read = columns.iter().zip(batch.columns());
-        let mut next = read.next();
-        let whole = schema.fields().iter().enumerate().map(|(index, field)| match next {
-            Some((at, array)) if *at == index => {
-                next = read.next();
-                array.clone()
-            }
-            _ => new_null_array(field.data_type(), batch.num_rows()),
-        });
-        RecordBatch::try_new(schema.clone(), whole.collect()).map_err(|e| damaged(&path, e))
-    });
-    Ok(batches.boxed())
+) -> Result<Batches, ReadError> {
+    let file = EventFile::open(store, path, bytes, table).await?;
+    let everything = file.everything();
+    file.batches(None, everything)
 }

@@ -5,15 +5,14 @@ use std::{ops::Range, sync::Arc};
 use arrow::array::{Array, BinaryArray, Float64Array, RecordBatch};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use object_store::{ObjectStore, path::Path};
 use parquet::{
     arrow::{
         ParquetRecordBatchStreamBuilder, ProjectionMask,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection},
     },
     errors::ParquetError,
-    file::metadata::{PageIndexPolicy, ParquetMetaDataReader},
-    file::statistics::Statistics,
+    file::{metadata::PageIndexPolicy, statistics::Statistics},
 };
 
 use proto::Labels;
@@ -22,11 +21,12 @@ use super::{
     MetricsCache, ReadError,
     cache::{Key, Piece},
     chunk::{Chunk, ChunkBody, ChunkValues},
-    part_file::{CheckedFile, FOOTER_GUESS_BYTES},
+    part_file::CheckedFile,
+    part_footer::{check_format, damaged, read_error, read_footer},
     part_index::{self, GroupIndex},
     part_merge::Cut,
     part_schema::{self, column},
-    part_sums::{self, Sums},
+    part_sums::Sums,
     statistics,
 };
 use crate::matcher::Matcher;
@@ -87,47 +87,10 @@ impl MetricsPart {
         Ok(footer)
     }
 
-    /// Reads and checks everything behind the column data, mostly with one request, before anything is parsed.
     async fn load_footer(&self) -> Result<Footer, ReadError> {
-        let size = self.info.size_bytes;
-        let fetch = async |start: u64| {
-            let bytes = self.store.get_range(&self.info.path, start..size).await;
-            bytes.map_err(|source| ReadError::Unreadable { path: self.info.path.to_string(), source })
-        };
-        let mut start = size.saturating_sub(FOOTER_GUESS_BYTES);
-        let mut last = fetch(start).await?;
-        let Some((len, b"PAR1")) = last
-            .split_last_chunk::<8>()
-            .map(|(_, tail)| (u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]), &tail[4..]))
-        else {
-            return Err(self.damaged("it does not end as a Parquet file".into()));
-        };
-        let footer_start = size
-            .checked_sub(len as u64 + 8)
-            .ok_or_else(|| self.damaged("its footer is longer than the file".into()))?;
-        if footer_start < start {
-            start = footer_start;
-            last = fetch(start).await?;
-        }
-        let (sums, tail_sum) =
-            part_sums::parse(&last, size).ok_or_else(|| self.damaged(format!("{} is missing", part_sums::KEY)))?;
-        if sums.end < start {
-            start = sums.end;
-            last = fetch(start).await?;
-        }
-        if !part_sums::tail_holds(&last[(sums.end - start) as usize..], tail_sum) {
-            return Err(self.damaged("the checksum of its footer does not hold".into()));
-        }
-        let mut reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Optional);
-        reader.try_parse_sized(&last, size).map_err(|e| self.error(e))?;
-        let metadata = Arc::new(reader.finish().map_err(|e| self.error(e))?);
-        let format = metadata.file_metadata().key_value_metadata().into_iter().flatten();
-        if !format
-            .into_iter()
-            .any(|kv| kv.key == part_schema::FORMAT_KEY && kv.value.as_deref() == Some(part_schema::FORMAT))
-        {
-            return Err(self.damaged(format!("{} is not {}", part_schema::FORMAT_KEY, part_schema::FORMAT)));
-        }
+        let PartInfo { path, size_bytes, .. } = &self.info;
+        let (metadata, sums) = read_footer(&self.store, path, *size_bytes, PageIndexPolicy::Optional).await?;
+        check_format(path, &metadata, part_schema::FORMAT)?;
         let arrow = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(|e| self.error(e))?;
         if *arrow.schema().fields() != *part_schema::schema().fields() {
             return Err(self.damaged("its columns are not those of its format".into()));
@@ -263,20 +226,14 @@ impl MetricsPart {
 
     /// The bytes are not what the format says.
     pub(crate) fn damaged(&self, reason: String) -> ReadError {
-        ReadError::Damaged { path: self.info.path.to_string(), reason }
+        damaged(&self.info.path, reason)
     }
 
     fn error(&self, error: ParquetError) -> ReadError {
-        match error {
-            ParquetError::External(inner) => match inner.downcast::<object_store::Error>() {
-                Ok(source) => ReadError::Unreadable { path: self.info.path.to_string(), source: *source },
-                Err(other) => self.damaged(other.to_string()),
-            },
-            other => self.damaged(other.to_string()),
-        }
+        read_error(&self.info.path, error)
     }
 
-    fn file(&self, sums: Arc<Sums>) -> CheckedFile {
+    pub(crate) fn file(&self, sums: Arc<Sums>) -> CheckedFile {
         CheckedFile { store: self.store.clone(), path: self.info.path.clone(), sums }
     }
 }

@@ -2,18 +2,12 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use object_store::ObjectStoreExt;
-
 use super::{
     MetricsPart,
     chunk::{Chunk, ChunkDecoder},
     labels_text,
-    part_sums::BLOCK_BYTES,
     statistics::{self, Statistics},
 };
-
-/// Blocks that are read with one request.
-const READ_BLOCKS: usize = 16;
 
 /// What a part was found to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +34,7 @@ impl MetricsPart {
                 return facts;
             }
         };
-        if self.check_blocks(&footer.sums, damages).await > 0 {
+        if self.file(footer.sums.clone()).check_all(damages).await > 0 {
             return facts; // the rows could only say the same again
         }
         facts.groups = footer.arrow.metadata().num_row_groups();
@@ -51,31 +45,6 @@ impl MetricsPart {
             }
         }
         facts
-    }
-
-    /// Reads all column data; the answer is how many blocks are not what their checksum says.
-    async fn check_blocks(&self, sums: &super::part_sums::Sums, damages: &mut Vec<String>) -> usize {
-        let mut bad = 0;
-        for first in (0..sums.blocks.len()).step_by(READ_BLOCKS) {
-            let last = sums.blocks.len().min(first + READ_BLOCKS);
-            let range = first as u64 * BLOCK_BYTES..(last as u64 * BLOCK_BYTES).min(sums.end);
-            let bytes = match self.object_store().get_range(&self.info().path, range).await {
-                Ok(bytes) => bytes,
-                Err(e) => {
-                    damages.push(format!("it can't be read: {e}"));
-                    return bad + 1;
-                }
-            };
-            for (at, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
-                if !sums.hold(first + at..first + at + 1, block) {
-                    bad += 1;
-                    let start = (first + at) as u64 * BLOCK_BYTES;
-                    let end = start + block.len() as u64;
-                    damages.push(format!("the checksum of bytes {start}..{end} does not hold"));
-                }
-            }
-        }
-        bad
     }
 
     async fn check_group(&self, group: usize, walk: &mut Walk, facts: &mut PartFacts) -> Result<(), String> {

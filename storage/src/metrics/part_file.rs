@@ -1,4 +1,4 @@
-//! Files in the object store as the Parquet reader reads them: plain, and checked by the part's own checksums.
+//! A part's file as the Parquet reader reads it: every byte is checked by the part's own checksums before it is handed out.
 
 use std::{ops::Range, sync::Arc};
 
@@ -8,46 +8,16 @@ use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::{
     arrow::{arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader},
     errors::ParquetError,
-    file::metadata::{ParquetMetaData, ParquetMetaDataReader},
+    file::metadata::ParquetMetaData,
 };
 
-use super::part_sums::Sums;
+use super::part_sums::{BLOCK_BYTES, Sums};
 
-/// Read at once from the end of a file: footer and page offsets of small parts come with one request.
-pub(crate) const FOOTER_GUESS_BYTES: u64 = 64 << 10;
+/// Blocks that a check reads with one request.
+const CHECK_BLOCKS: usize = 16;
 
-/// A file for the Parquet reader, as the object store gives it.
-pub(crate) struct PartFile {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) path: Path,
-    pub(crate) size_bytes: u64,
-}
-
-impl AsyncFileReader for PartFile {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        async move { Ok(self.store.get_range(&self.path, range).await?) }.boxed()
-    }
-
-    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move { Ok(self.store.get_ranges(&self.path, &ranges).await?) }.boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        async move {
-            let size = self.size_bytes;
-            let reader = ParquetMetaDataReader::new()
-                .with_arrow_reader_options(options)
-                .with_prefetch_hint(Some(FOOTER_GUESS_BYTES.min(size) as usize));
-            Ok(Arc::new(reader.load_and_finish(self, size).await?))
-        }
-        .boxed()
-    }
-}
-
-/// A metrics part's file for the Parquet reader: every byte is checked before it is handed out.
+/// A part's file for the Parquet reader.
+#[derive(Clone)]
 pub(crate) struct CheckedFile {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) path: Path,
@@ -84,5 +54,32 @@ impl AsyncFileReader for CheckedFile {
         _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
         async move { Err(ParquetError::General("metadata is read and checked by the part".into())) }.boxed()
+    }
+}
+
+impl CheckedFile {
+    /// Reads all column data; the answer is how many blocks are not what their checksum says. Each is told in `damages`.
+    pub(crate) async fn check_all(&self, damages: &mut Vec<String>) -> usize {
+        let mut bad = 0;
+        for first in (0..self.sums.blocks.len()).step_by(CHECK_BLOCKS) {
+            let last = self.sums.blocks.len().min(first + CHECK_BLOCKS);
+            let range = first as u64 * BLOCK_BYTES..(last as u64 * BLOCK_BYTES).min(self.sums.end);
+            let bytes = match self.store.get_range(&self.path, range).await {
+                Ok(bytes) => bytes,
+                Err(e) => {
+                    damages.push(format!("it can't be read: {e}"));
+                    return bad + 1;
+                }
+            };
+            for (at, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
+                if !self.sums.hold(first + at..first + at + 1, block) {
+                    bad += 1;
+                    let start = (first + at) as u64 * BLOCK_BYTES;
+                    let end = start + block.len() as u64;
+                    damages.push(format!("the checksum of bytes {start}..{end} does not hold"));
+                }
+            }
+        }
+        bad
     }
 }

@@ -19,10 +19,8 @@ use parquet::{
 };
 use proto::Labels;
 
-use super::{chunk::Chunk, labels_text};
+use super::{chunk::Chunk, labels_text, part_footer::FORMAT_KEY};
 
-/// Format name and version in the file's key-value metadata.
-pub(crate) const FORMAT_KEY: &str = "tidewatch.format";
 /// The version this program writes; it reads this and all older ones.
 pub(crate) const FORMAT: &str = "metrics/1";
 
