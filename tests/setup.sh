@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what demo and tests need, by apt, and only what is missing. Words: servers browser node peers kafka.
+# Installs what demo and tests need, by apt, and only what is missing. Words: servers browser node peers pools exporters kafka.
 set -euo pipefail
 
 sudo=""
@@ -28,10 +28,18 @@ for word in "$@"; do
       need amtool prometheus-alertmanager
       need python3 python3
       python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || wanted+=(python3-venv) ;;
+    pools)
+      need /usr/sbin/pgbouncer pgbouncer
+      need /usr/lib/galera/libgalera_smm.so galera-4
+      need rsync rsync ;;
+    exporters)
+      need prometheus-postgres-exporter prometheus-postgres-exporter
+      need prometheus-mysqld-exporter prometheus-mysqld-exporter
+      need prometheus-node-exporter prometheus-node-exporter ;;
     kafka)
       need java default-jre-headless
       need mvn maven ;;
-    *) echo "setup.sh: unknown word '$word'; allowed: servers browser node peers kafka" >&2; exit 2 ;;
+    *) echo "setup.sh: unknown word '$word'; allowed: servers browser node peers pools exporters kafka" >&2; exit 2 ;;
   esac
 done
 if [ "${#wanted[@]}" -gt 0 ]; then

@@ -1,6 +1,6 @@
 //! The configuration: parsed raw, then checked into values that can't be wrong any more.
 //!
-//! Nothing is opened here. An error names file, line and field, and says what is allowed.
+//! Nothing is opened here but the files of templates. An error names file, line and field, and says what is allowed.
 
 mod check;
 mod check_kafka;
@@ -14,8 +14,12 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use check::Place;
 use proto::{Labels, kafka::Connection};
+pub(crate) use raw::Text;
 pub use scrape::{ScrapeAccess, ScrapeConfig, ScrapeLimits, ScrapeSource};
+
+use crate::databases::{template::Template, templates::Templates};
 
 /// Smallest spool, bytes: room for one segment of every class.
 pub const SPOOL_BYTES_MIN: u64 = 16 << 20;
@@ -27,6 +31,11 @@ pub const DATABASES_MAX: usize = 256;
 pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// Longest interval of anything.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Smallest share of time that may be allowed to queries.
+pub const TIME_BUDGET_MIN: f64 = 0.001;
+/// Share of time allowed to queries without a setting.
+pub const TIME_BUDGET_DEFAULT: f64 = 0.1;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -56,7 +65,7 @@ pub struct Config {
 }
 
 /// Where to send to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Destination {
     /// The server itself.
     Grpc(ServerConfig),
@@ -75,7 +84,7 @@ impl Destination {
 }
 
 /// A topic.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KafkaConfig {
     /// How brokers are reached.
     pub connection: Connection,
@@ -107,7 +116,7 @@ impl Compression {
 }
 
 /// The server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
     /// `http://host:port` or `https://host:port`.
     pub address: String,
@@ -116,7 +125,7 @@ pub struct ServerConfig {
 }
 
 /// Certificates of the way to the server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServerTls {
     /// PEM of the authority; `None`: the well-known ones.
     pub ca_file: Option<PathBuf>,
@@ -127,7 +136,7 @@ pub struct ServerTls {
 }
 
 /// Host metrics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HostConfig {
     /// The host's name; `None`: the kernel's.
     pub instance: Option<Arc<str>>,
@@ -165,6 +174,10 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// Each with its word.
+    pub const WORDS: [(&'static str, Engine); 3] =
+        [("postgresql", Engine::Postgresql), ("mysql", Engine::Mysql), ("mariadb", Engine::Mariadb)];
+
     /// The word in `engine` columns and labels.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -351,12 +364,16 @@ pub struct Unmasked {
 }
 
 /// A database instance to watch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DatabaseConfig {
     /// Its name; `None`: the server's own id with its address.
     pub instance: Option<Arc<str>>,
     /// What speaks there.
     pub engine: Engine,
+    /// The template it is read by; `None`: that of what answers.
+    pub template: Option<Arc<Template>>,
+    /// Every template there is.
+    pub templates: Arc<Templates>,
     /// Where.
     pub address: Address,
     /// Role or account.
@@ -379,6 +396,8 @@ pub struct DatabaseConfig {
     pub environment: Option<Arc<str>>,
     /// How often what is read.
     pub intervals: Intervals,
+    /// Most of the time that our queries may take there: 0.1 is 100 ms of each second.
+    pub time_budget: f64,
     /// Its logs.
     pub logs: LogChoice,
     /// Values of its statements and logs that stay.
@@ -391,6 +410,8 @@ impl DatabaseConfig {
         DatabaseConfig {
             instance: None,
             engine,
+            template: None,
+            templates: Templates::shipped(),
             address,
             user: user.into(),
             password: Password::None,
@@ -402,6 +423,7 @@ impl DatabaseConfig {
             role: None,
             environment: None,
             intervals: Intervals::default(),
+            time_budget: TIME_BUDGET_DEFAULT,
             logs: LogChoice::Auto,
             unmasked: Unmasked::default(),
         }

@@ -10,7 +10,7 @@
 //! Reading order: `config` (raw, then checked) · `clock` · `source` (what a source is given) · `outlet` (where rows go)
 //! · `spool` (what is kept until it is durable) · `sender` (how it gets there) · `kafka` (the other way) · `host` (node_exporter's metrics) · `databases`
 //! (PostgreSQL, MySQL, MariaDB) · `logs` (their logs) · `scrape` (pages of other exporters) · `self_watch` (what this program costs) · `check` (tries everything) ·
-//! `run` (puts it together).
+//! `reload` (a changed file without a restart) · `run` (puts it together).
 
 pub mod check;
 pub mod clock;
@@ -20,6 +20,7 @@ pub mod host;
 pub mod kafka;
 pub mod logs;
 pub mod outlet;
+pub mod reload;
 pub mod run;
 pub mod scrape;
 pub mod self_watch;
@@ -30,5 +31,5 @@ pub mod spool;
 pub use clock::Clock;
 pub use config::{Config, ConfigError};
 pub use outlet::Outlet;
-pub use run::{RunError, run};
+pub use run::{RunError, run, run_reloading};
 pub use source::Context;

@@ -26,7 +26,7 @@ pub mod stitch;
 pub mod tailer;
 pub mod timestamp;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use proto::Class;
 use tokio::{
@@ -47,13 +47,24 @@ const PATTERNS_MAX: usize = 512;
 /// Most turns in a row without looking at shutdown: bounds how long a large backlog holds a thread.
 const TURNS_MAX: usize = 16;
 
+/// What is to be read from now on.
+#[derive(Debug)]
+pub struct Orders {
+    /// The files that are configured; those configured before and not now are left.
+    pub configured: Vec<LogConfig>,
+    /// Instances whose announced files are left.
+    pub gone: Vec<Arc<str>>,
+}
+
 /// Follows configured files and those that databases announce, until shutdown.
-pub async fn watch(configured: Vec<LogConfig>, mut announced: mpsc::Receiver<LogConfig>, context: Context) {
-    let mut tailers = Tailers { tailers: Vec::new(), failing: Vec::new() };
-    for config in configured {
-        let marks = context.outlet.marks(class_of(&config));
-        tailers.add(config, &marks);
-    }
+pub async fn watch(
+    configured: Vec<LogConfig>,
+    mut announced: mpsc::Receiver<LogConfig>,
+    mut orders: mpsc::Receiver<Orders>,
+    context: Context,
+) {
+    let mut tailers = Tailers { tailers: Vec::new(), failing: Vec::new(), configured: Vec::new() };
+    tailers.obey(Orders { configured, gone: Vec::new() }, &context);
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -65,6 +76,7 @@ pub async fn watch(configured: Vec<LogConfig>, mut announced: mpsc::Receiver<Log
                     tailers.add(config, &marks);
                 }
             }
+            Some(order) = orders.recv() => tailers.obey(order, &context),
             _ = ticks.tick() => {
                 if tailers.tailers.is_empty() {
                     continue;
@@ -98,9 +110,26 @@ struct Tailers {
     tailers: Vec<Tailer>,
     /// Trouble already told, by pattern.
     failing: Vec<(String, String)>,
+    configured: Vec<LogConfig>,
 }
 
 impl Tailers {
+    /// Takes up what is configured now; what goes on keeps its position.
+    fn obey(&mut self, orders: Orders, context: &Context) {
+        let before = std::mem::replace(&mut self.configured, orders.configured);
+        let now = &self.configured;
+        self.tailers.retain(|t| {
+            let was_configured = before.contains(t.config());
+            let gone = !was_configured && orders.gone.contains(&t.config().instance);
+            !gone && (!was_configured || now.contains(t.config()))
+        });
+        let new: Vec<LogConfig> = self.configured.iter().filter(|c| !self.has(c)).cloned().collect();
+        for config in new {
+            let marks = context.outlet.marks(class_of(&config));
+            self.add(config, &marks);
+        }
+    }
+
     fn has(&self, config: &LogConfig) -> bool {
         self.tailers.iter().any(|t| t.config() == config)
     }

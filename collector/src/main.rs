@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use collector::{Clock, Config, config::Engine};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -75,15 +78,17 @@ fn main() -> ExitCode {
     runtime.block_on(async {
         match arguments.command {
             Some(Command::Check) => check(config).await,
-            Some(Command::Grants { .. }) | None => run(config).await, // grants returned above
+            Some(Command::Grants { .. }) | None => run(config, path.clone()).await, // grants returned above
         }
     })
 }
 
-async fn run(config: Config) -> ExitCode {
+async fn run(config: Config, file: PathBuf) -> ExitCode {
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
-    match collector::run(config, Clock::system(), shutdown).await {
+    let (ask, asked) = mpsc::channel(1);
+    tokio::spawn(ask_on_hangup(ask));
+    match collector::run_reloading(config, Some(file), asked, Clock::system(), shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!(error = %e, "collector could not run");
@@ -96,6 +101,18 @@ async fn check(config: Config) -> ExitCode {
     let report = collector::check::check(&config).await;
     print!("{report}");
     if report.works() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// SIGHUP: the configuration is read anew.
+async fn ask_on_hangup(ask: mpsc::Sender<()>) {
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangups) => {
+            while hangups.recv().await.is_some() {
+                let _ = ask.try_send(()); // one that waits will read the newest file
+            }
+        }
+        Err(e) => tracing::error!(error = %e, "SIGHUP can't be caught"),
+    }
 }
 
 async fn cancel_on_signal(shutdown: CancellationToken) {

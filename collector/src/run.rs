@@ -8,18 +8,19 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     config::{Config, Destination},
-    databases, host, kafka,
+    host, kafka,
     kafka::KafkaSender,
     logs,
     outlet::{Outlet, Way},
-    scrape, self_watch,
+    reload::{self, Reloads, Sources},
+    self_watch,
     sender::Sender,
     source::{Context, Desk, LOG_FILES_WAITING_MAX},
     spool::{SYNC_INTERVAL_MS, Spool, SpoolError, SpoolOptions},
 };
 
 /// How long sources may take to end.
-const SOURCES_END_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const SOURCES_END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the sender may go on after the sources ended; what it does not get acknowledged waits in the spool.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -45,6 +46,18 @@ pub enum RunError {
 
 /// Runs until shutdown. Everything that can fail at the start fails before the first source is read; afterwards nothing ends it.
 pub async fn run(config: Config, clock: Clock, shutdown: CancellationToken) -> Result<(), RunError> {
+    let (_, never) = mpsc::channel(1);
+    run_reloading(config, None, never, clock, shutdown).await
+}
+
+/// The same; the file is read anew whenever `asked` says so, and what changed in it takes effect.
+pub async fn run_reloading(
+    config: Config,
+    file: Option<PathBuf>,
+    mut asked: mpsc::Receiver<()>,
+    clock: Clock,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let _lock = lock(&config.data_dir)?;
     let host: Arc<str> = config.host.as_ref().and_then(|h| h.instance.clone()).unwrap_or_else(host::host_name);
     let mut spool = Spool::open(SpoolOptions {
@@ -91,40 +104,32 @@ pub async fn run(config: Config, clock: Clock, shutdown: CancellationToken) -> R
         }
     }
     carriers.spawn(sync_regularly(way.clone(), sender_end.clone()));
-    let mut sources = JoinSet::new();
-    start_sources(&config, &context, announced, &mut sources);
-    sources.spawn(self_watch::watch(way.clone(), kafka_numbers, context.clone()));
-    drop(context);
-    shutdown.cancelled().await;
+    let reloads = Reloads::default();
+    let mut tasks = JoinSet::new();
+    let (orders, ordered) = mpsc::channel(1);
+    tasks.spawn(logs::watch(config.logs.clone(), announced, ordered, context.clone()));
+    tasks.spawn(self_watch::watch(way.clone(), kafka_numbers, reloads.clone(), context.clone()));
+    let mut sources = Sources::new(context.clone());
+    sources.apply(&config).await;
+    let mut running = config;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(()) = asked.recv() => {}
+        }
+        if let Some(file) = &file {
+            reload::reload(file, &mut running, &mut sources, &orders, &reloads, &context).await;
+        }
+    }
     tracing::info!("collector stops");
-    join(&mut sources, SOURCES_END_TIMEOUT).await;
+    drop(context);
+    sources.end().await;
+    join(&mut tasks, SOURCES_END_TIMEOUT).await;
     drain(&way).await;
     sender_end.cancel();
     join(&mut carriers, SOURCES_END_TIMEOUT).await;
     way.spool.lock().close()?;
     Ok(())
-}
-
-/// Every source there is.
-fn start_sources(
-    config: &Config,
-    context: &Context,
-    announced: mpsc::Receiver<crate::config::LogConfig>,
-    sources: &mut JoinSet<()>,
-) {
-    if let Some(host) = &config.host {
-        sources.spawn(host::watch(host.clone(), context.clone()));
-    }
-    for database in &config.databases {
-        sources.spawn(databases::watch(database.clone(), context.clone()));
-    }
-    for job in &config.scrapes {
-        sources.spawn(scrape::watch(job.clone(), context.clone()));
-    }
-    for journal in &config.journals {
-        sources.spawn(logs::journal::watch(journal.clone(), context.clone()));
-    }
-    sources.spawn(logs::watch(config.logs.clone(), announced, context.clone()));
 }
 
 fn lock(data_dir: &std::path::Path) -> Result<File, RunError> {

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use proto::{LabelsBuilder, samples::SamplesBuilder, tables::class_name};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{kafka::Numbers, outlet::Way, source::Context, spool::Counters};
+use crate::{kafka::Numbers, outlet::Way, reload::Reloads, source::Context, spool::Counters};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 /// `/proc` reports processor time in this many ticks a second (USER_HZ).
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Sends them every 10 seconds until shutdown; those of the way through Kafka, if that is the way.
-pub async fn watch(way: Way, kafka: Option<Arc<Numbers>>, context: Context) {
+pub async fn watch(way: Way, kafka: Option<Arc<Numbers>>, reloads: Reloads, context: Context) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -35,6 +35,7 @@ pub async fn watch(way: Way, kafka: Option<Arc<Numbers>>, context: Context) {
         page.add("tidewatch_collector_spool_bytes", &[], bytes as f64);
         page.add("tidewatch_collector_spool_bytes_max", &[], bytes_max as f64);
         page.counters(&counters);
+        page.reloads(&reloads);
         if let Some(ahead_ms) = way.skew.ahead_ms() {
             page.add("tidewatch_collector_clock_skew_seconds", &[], ahead_ms as f64 / 1000.0);
         }
@@ -65,6 +66,20 @@ impl Page {
             builder.set(name, value);
         }
         self.builder.push(&builder.build(), self.ts_ms, value);
+    }
+
+    fn reloads(&mut self, reloads: &Reloads) {
+        let state = reloads.state();
+        for (result, count) in [("taken", state.taken), ("refused", state.refused)] {
+            self.add("tidewatch_collector_config_reloads_total", &[("result", result)], count as f64);
+        }
+        let works = f64::from(u8::from(state.error.is_none()));
+        self.add("tidewatch_collector_config_last_reload_successful", &[], works);
+        if let Some(error) = &state.error {
+            let line = error.line.to_string();
+            let labels = [("file", error.file.as_str()), ("line", line.as_str())];
+            self.add("tidewatch_collector_config_error", &labels, 1.0);
+        }
     }
 
     fn kafka(&mut self, numbers: &Numbers) {

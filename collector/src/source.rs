@@ -80,6 +80,14 @@ impl Desk {
         receiver
     }
 
+    /// Closes the desks whose source ended, and gives their instances.
+    pub fn close_ended(&self) -> Vec<Arc<str>> {
+        let mut open = self.open.lock();
+        let ended: Vec<Arc<str>> = open.iter().filter(|(_, s)| s.is_closed()).map(|(i, _)| i.clone()).collect();
+        open.retain(|_, sender| !sender.is_closed());
+        ended
+    }
+
     /// Asks the source of an instance and waits until its rows are in the outlet.
     pub async fn ask(&self, instance: &str, what: Vec<What>, fingerprint: Option<Arc<str>>) -> Result<(), String> {
         let sender = self.open.lock().get(instance).cloned();

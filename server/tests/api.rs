@@ -27,7 +27,12 @@ impl Running {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let free = Some("127.0.0.1:0".parse().unwrap());
-        let overrides = Overrides { data_dir: Some(dir.path().into()), http_listen: free, grpc_listen: free, ..Overrides::default() };
+        let overrides = Overrides {
+            data_dir: Some(dir.path().into()),
+            http_listen: free,
+            grpc_listen: free,
+            ..Overrides::default()
+        };
         let config = Config::parse("test", "alerting: {builtin_rules: false}").unwrap().with(overrides);
         let server = serve::start(config, "self".into(), || NOW_MS).await.unwrap();
         fill(&server).await;

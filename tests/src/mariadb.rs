@@ -35,23 +35,14 @@ pub struct MariaDb {
 impl MariaDb {
     /// Starts it with performance_schema; `options` are further arguments such as `--log-bin`.
     pub async fn start(options: &[&str]) -> Result<MariaDb, StartError> {
-        if !Path::new(SERVER).exists() {
-            return Err(StartError::NotInstalled("mariadb-server".into()));
-        }
-        let dir = tempfile::Builder::new().prefix("tw-my-").tempdir()?;
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-        fs::create_dir(dir.path().join("data"))?;
-        // Servers that share a folder for temporary files delete those of one another when they start.
-        fs::create_dir(dir.path().join("tmp"))?;
-        if is_root() {
-            give(dir.path(), "mysql")?;
-        }
-        let mut server = MariaDb {
-            guard: None,
-            port: free_port()?,
-            options: options.iter().map(|o| (*o).to_owned()).collect(),
-            dir,
-        };
+        let mut server = MariaDb::installed(options)?;
+        server.run().await?;
+        Ok(server)
+    }
+
+    /// A server with its first data, not yet started.
+    pub fn installed(options: &[&str]) -> Result<MariaDb, StartError> {
+        let server = MariaDb::folder(options)?;
         let mut install = Command::new(INSTALL);
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         install.arg(format!("--datadir={}", server.data_dir().display()));
@@ -63,8 +54,39 @@ impl MariaDb {
         if !out.status.success() {
             return Err(StartError::Failed(String::from_utf8_lossy(&out.stderr).into_owned()));
         }
-        server.run().await?;
         Ok(server)
+    }
+
+    /// A copy of this one's data, on another port, not yet started; this one stands still.
+    pub fn copied(&self) -> Result<MariaDb, StartError> {
+        let copy = MariaDb::folder(&[])?;
+        let copied = Command::new("cp").arg("-a").arg(self.data_dir()).arg(copy.dir.path()).status()?;
+        if !copied.success() {
+            return Err(StartError::Failed(format!("cp: {copied}")));
+        }
+        Ok(copy)
+    }
+
+    /// Its arguments from the next start on.
+    pub fn set_options(&mut self, options: Vec<String>) {
+        self.options = options;
+    }
+
+    /// A folder and a port, nothing in it yet.
+    fn folder(options: &[&str]) -> Result<MariaDb, StartError> {
+        if !Path::new(SERVER).exists() {
+            return Err(StartError::NotInstalled("mariadb-server".into()));
+        }
+        let dir = tempfile::Builder::new().prefix("tw-my-").tempdir()?;
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+        fs::create_dir(dir.path().join("data"))?;
+        // Servers that share a folder for temporary files delete those of one another when they start.
+        fs::create_dir(dir.path().join("tmp"))?;
+        if is_root() {
+            give(dir.path(), "mysql")?;
+        }
+        let options = options.iter().map(|o| (*o).to_owned()).collect();
+        Ok(MariaDb { guard: None, port: free_port()?, options, dir })
     }
 
     /// Starts it again after [`MariaDb::stop`], on the same port and data.
@@ -101,6 +123,19 @@ impl MariaDb {
         self.guard = None;
     }
 
+    /// Kills it at once, as a power cut would.
+    pub fn crash(&mut self) {
+        if let Some(mut guard) = self.guard.take() {
+            guard.signal(Signal::KILL);
+            guard.stop();
+        }
+    }
+
+    /// Sends its process a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.guard.iter().for_each(|g| g.signal(signal));
+    }
+
     /// What the server wrote to its error log.
     pub fn output(&self) -> String {
         fs::read_to_string(self.error_log()).unwrap_or_default()
@@ -124,6 +159,11 @@ impl MariaDb {
     /// What a collector needs to read it as `root`, over its socket.
     pub fn config(&self) -> DatabaseConfig {
         DatabaseConfig::new(Engine::Mariadb, Address::Socket { path: self.socket(), port: 0 }, "root")
+    }
+
+    /// The id of its process, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.guard.as_ref().map(Guard::pid)
     }
 
     /// Its port of 127.0.0.1.

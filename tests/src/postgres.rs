@@ -217,6 +217,11 @@ impl Postgres {
         fs::read_to_string(self.dir.path().join("postgres.out")).unwrap_or_default()
     }
 
+    /// The id of its first process, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.guard.as_ref().map(Guard::pid)
+    }
+
     /// Its port of 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port

@@ -62,6 +62,11 @@ impl Program {
         self.guard.pid()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.guard.signal(signal);
+    }
+
     /// Whether it has ended.
     pub fn ended(&mut self) -> bool {
         self.guard.ended().is_some()

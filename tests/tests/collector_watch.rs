@@ -119,6 +119,7 @@ fn quick(mut config: DatabaseConfig) -> DatabaseConfig {
     let second = Duration::from_secs(1);
     config.intervals = Intervals { metrics: second, activity: second, statements: second, objects: second };
     config.instance = Some("db1".into());
+    config.time_budget = 1.0;
     config
 }
 
@@ -350,7 +351,8 @@ async fn mariadb_error_log_is_followed_through_rotation() {
     // From the first byte, so that what the files hold can be compared with what was sent.
     log.start = LogStart::Beginning;
     let (_announce, announced) = tokio::sync::mpsc::channel(1);
-    let reader = tokio::spawn(collector::logs::watch(vec![log], announced, watched.context.clone()));
+    let (_order, ordered) = tokio::sync::mpsc::channel(1);
+    let reader = tokio::spawn(collector::logs::watch(vec![log], announced, ordered, watched.context.clone()));
     let sent = |payloads: &[proto::Payload], class: &str| {
         rows(payloads, Table::Logs)
             .filter(|(e, r)| text(e, *r, "class") == class && !text(e, *r, "level").is_empty())

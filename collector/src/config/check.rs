@@ -1,45 +1,68 @@
 //! From raw to checked: each value with its field, its line and what is allowed there.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use proto::LabelsBuilder;
+use serde::de::DeserializeOwned;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
     Address, Config, ConfigError, DATABASES_MAX, DatabaseConfig, Destination, Engine, HostConfig, INTERVAL_MAX,
     INTERVAL_MIN, Intervals, JournalConfig, JournalMatch, LogChoice, LogConfig, LogFormat, LogRows, LogStart,
-    NameFilter, Password, SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MIN, ServerConfig, ServerTls, TlsMode, Unmasked,
+    NameFilter, Password, SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MIN, ServerConfig, ServerTls, TIME_BUDGET_MIN, TlsMode,
+    Unmasked,
     check_kafka::check_kafka,
     raw::{RawConfig, RawDatabase, RawFilter, RawHost, RawIntervals, RawKafka, RawLog, RawLogChoice, RawServer, Text},
     scrape::{RawScrape, ScrapeConfig, check_scrape},
 };
+use crate::databases::{
+    template::Template,
+    templates::{self, Templates},
+};
 
 /// Longest name of an instance, tenant, label or id, bytes.
 const NAME_BYTES_MAX: usize = 128;
-const ENGINES: [(&str, Engine); 3] =
-    [("postgresql", Engine::Postgresql), ("mysql", Engine::Mysql), ("mariadb", Engine::Mariadb)];
 
-pub(super) struct Place<'a> {
+/// A file, to say where in it something is wrong.
+pub(crate) struct Place<'a> {
     file: &'a str,
 }
 
 impl Place<'_> {
-    pub(super) fn error(&self, at: Location, message: impl Into<String>) -> ConfigError {
+    pub(crate) fn new(file: &str) -> Place<'_> {
+        Place { file }
+    }
+
+    /// A text as its raw shape.
+    pub(crate) fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ConfigError> {
+        let options = serde_saphyr::options! { with_snippet: false };
+        serde_saphyr::from_str_with_options(text, options).map_err(|e| {
+            let at = e.location().unwrap_or(Location::UNKNOWN);
+            self.error(at, message_of(&e.to_string()))
+        })
+    }
+
+    pub(crate) fn error(&self, at: Location, message: impl Into<String>) -> ConfigError {
         ConfigError { file: self.file.into(), line: at.line(), column: at.column(), message: message.into() }
     }
 
-    pub(super) fn refuse<T>(&self, text: &Text, field: &str, allowed: &str) -> Result<T, ConfigError> {
+    pub(crate) fn refuse<T>(&self, text: &Text, field: &str, allowed: &str) -> Result<T, ConfigError> {
         Err(self.error(text.referenced, format!("{field}: {:?} is not allowed; allowed: {allowed}", text.value)))
     }
 
-    pub(super) fn choice<T: Clone>(&self, text: &Text, field: &str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+    pub(crate) fn choice<T: Clone>(&self, text: &Text, field: &str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
         match choices.iter().find(|(word, _)| *word == text.value) {
             Some((_, value)) => Ok(value.clone()),
             None => self.refuse(text, field, &choices.iter().map(|(w, _)| *w).collect::<Vec<_>>().join(", ")),
         }
     }
 
-    pub(super) fn name(&self, text: &Text, field: &str) -> Result<Arc<str>, ConfigError> {
+    pub(crate) fn name(&self, text: &Text, field: &str) -> Result<Arc<str>, ConfigError> {
         let ok = !text.value.trim().is_empty()
             && text.value.len() <= NAME_BYTES_MAX
             && !text.value.chars().any(char::is_control);
@@ -81,6 +104,11 @@ fn parse_duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.checked_mul(unit_ms)?))
 }
 
+/// `5%` as 0.05.
+fn parse_percent(text: &str) -> Option<f64> {
+    text.strip_suffix('%')?.trim_end().parse::<f64>().ok().map(|p| p / 100.0)
+}
+
 /// `64MiB`, `2GiB`, `1000000`.
 pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -97,12 +125,9 @@ pub(super) fn parse_bytes(text: &str) -> Option<u64> {
 
 pub(super) fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
     let place = Place { file };
-    let options = serde_saphyr::options! { with_snippet: false };
-    let raw: RawConfig = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
-        let at = e.location().unwrap_or(Location::UNKNOWN);
-        place.error(at, message_of(&e.to_string()))
-    })?;
-    let databases = check_databases(&place, &raw.databases)?;
+    let raw: RawConfig = place.read(text)?;
+    let templates = check_templates(&place, &raw.templates)?;
+    let databases = check_databases(&place, &raw.databases, &templates)?;
     let (mut logs, mut journals) = (Vec::new(), Vec::new());
     for (i, log) in raw.logs.iter().enumerate() {
         match check_log(&place, i, log)? {
@@ -229,7 +254,30 @@ fn check_host(place: &Place<'_>, raw: Option<RawHost>) -> Result<Option<HostConf
     }))
 }
 
-fn check_databases(place: &Place<'_>, raw: &[Spanned<RawDatabase>]) -> Result<Vec<DatabaseConfig>, ConfigError> {
+/// Reads the files of templates: beside the configuration, if their path is relative.
+fn check_templates(place: &Place<'_>, raw: &[Text]) -> Result<Arc<Templates>, ConfigError> {
+    let mut texts = Vec::new();
+    for (i, text) in raw.iter().enumerate() {
+        let failed = |e: &dyn std::fmt::Display| {
+            place.error(text.referenced, format!("templates[{i}]: {:?}: {e}; allowed: a file or a folder", text.value))
+        };
+        let path = Path::new(place.file).parent().unwrap_or(Path::new("")).join(&text.value);
+        for file in templates::files_of(&path).map_err(|e| failed(&e))? {
+            if texts.len() == templates::FILES_MAX {
+                return Err(failed(&format!("more than {} files", templates::FILES_MAX)));
+            }
+            let content = std::fs::read_to_string(&file).map_err(|e| failed(&format!("{}: {e}", file.display())))?;
+            texts.push((file.display().to_string(), content));
+        }
+    }
+    if texts.is_empty() { Ok(Templates::shipped()) } else { Templates::with(texts) }
+}
+
+fn check_databases(
+    place: &Place<'_>,
+    raw: &[Spanned<RawDatabase>],
+    templates: &Arc<Templates>,
+) -> Result<Vec<DatabaseConfig>, ConfigError> {
     if let Some(over) = raw.get(DATABASES_MAX) {
         return Err(place.error(over.referenced, format!("databases: at most {DATABASES_MAX} for one collector")));
     }
@@ -237,7 +285,7 @@ fn check_databases(place: &Place<'_>, raw: &[Spanned<RawDatabase>]) -> Result<Ve
     let mut addresses = BTreeSet::new();
     let mut databases = Vec::with_capacity(raw.len());
     for (i, spanned) in raw.iter().enumerate() {
-        let database = check_database(place, i, &spanned.value)?;
+        let database = check_database(place, i, &spanned.value, templates)?;
         if let (Some(name), Some(text)) = (&database.instance, &spanned.value.name)
             && !names.insert(name.clone())
         {
@@ -252,12 +300,48 @@ fn check_databases(place: &Place<'_>, raw: &[Spanned<RawDatabase>]) -> Result<Ve
     Ok(databases)
 }
 
-fn check_database(place: &Place<'_>, i: usize, raw: &RawDatabase) -> Result<DatabaseConfig, ConfigError> {
+/// The engine, or the template of what speaks as one; and the template named beside it.
+fn check_kind(
+    place: &Place<'_>,
+    i: usize,
+    raw: &RawDatabase,
+    templates: &Templates,
+) -> Result<(Engine, Option<Arc<Template>>), ConfigError> {
+    let word = Engine::WORDS.iter().find(|(word, _)| *word == raw.engine.value).map(|(_, engine)| *engine);
+    let (engine, of_engine) = match (word, templates.get(&raw.engine.value)) {
+        (Some(engine), _) => (engine, None),
+        (None, Some(template)) => (template.engine, Some(template)),
+        (None, None) => {
+            let mut words: Vec<String> = Engine::WORDS.iter().map(|(w, _)| (*w).to_owned()).collect();
+            words.extend(templates.names().into_iter().filter(|n| !Engine::WORDS.iter().any(|(w, _)| w == n)));
+            return place.refuse(&raw.engine, &format!("databases[{i}].engine"), &words.join(", "));
+        }
+    };
+    let Some(text) = &raw.template else { return Ok((engine, of_engine)) };
+    let fitting = |t: &Arc<Template>| t.engine.job() == engine.job();
+    match templates.get(&text.value).filter(fitting) {
+        Some(template) => Ok((engine, Some(template))),
+        None => {
+            let mut names = templates.names();
+            names.retain(|n| templates.get(n).as_ref().is_some_and(fitting));
+            place.refuse(text, &format!("databases[{i}].template"), &names.join(", "))
+        }
+    }
+}
+
+fn check_database(
+    place: &Place<'_>,
+    i: usize,
+    raw: &RawDatabase,
+    templates: &Arc<Templates>,
+) -> Result<DatabaseConfig, ConfigError> {
     let field = |name: &str| format!("databases[{i}].{name}");
-    let engine = place.choice(&raw.engine, &field("engine"), &ENGINES)?;
+    let (engine, template) = check_kind(place, i, raw, templates)?;
     let default_user = raw.user.as_ref().map_or("tidewatch", |u| u.value.as_str());
     let mut database =
         DatabaseConfig::new(engine, check_address(place, &field("address"), engine, &raw.address)?, default_user);
+    database.templates = templates.clone();
+    database.template = template;
     database.instance = place.optional_name(&raw.name, &field("name"))?;
     database.password = match (&raw.password, &raw.password_file, &raw.password_env) {
         (None, None, None) => Password::None,
@@ -285,6 +369,12 @@ fn check_database(place: &Place<'_>, i: usize, raw: &RawDatabase) -> Result<Data
     database.shard = place.optional_name(&raw.shard, &field("shard"))?;
     database.role = place.optional_name(&raw.role, &field("role"))?;
     database.environment = place.optional_name(&raw.environment, &field("environment"))?;
+    if let Some(text) = &raw.time_budget {
+        database.time_budget = match parse_percent(&text.value) {
+            Some(share) if (TIME_BUDGET_MIN..=1.0).contains(&share) => share,
+            _ => return place.refuse(text, &field("time_budget"), "0.1% to 100%, written like 5%"),
+        };
+    }
     if let Some(raw) = &raw.intervals {
         database.intervals = check_intervals(place, &field("intervals"), raw)?;
     }
@@ -407,7 +497,7 @@ fn check_log(place: &Place<'_>, i: usize, raw: &RawLog) -> Result<Log, ConfigErr
         }
         (None, None) => PathBuf::new(), // refused above
     };
-    let engine = place.choice(&raw.engine, &field("engine"), &ENGINES)?;
+    let engine = place.choice(&raw.engine, &field("engine"), &Engine::WORDS)?;
     let prefix = raw.line_prefix.as_ref().map(|t| t.value.clone());
     let format = match &raw.format {
         None if prefix.is_some() => LogFormat::Stderr(prefix),

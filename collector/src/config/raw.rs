@@ -32,6 +32,9 @@ pub struct RawConfig {
     pub spool: Option<RawSpool>,
     /// Host metrics; `host: {enabled: false}` turns them off.
     pub host: Option<RawHost>,
+    /// Files of templates, or folders of them.
+    #[serde(default)]
+    pub templates: Vec<Text>,
     /// Databases to watch.
     #[serde(default)]
     pub databases: Vec<Spanned<RawDatabase>>,
@@ -141,8 +144,10 @@ pub struct RawHost {
 pub struct RawDatabase {
     /// Its name; the server's own id with its address if left out.
     pub name: Option<Text>,
-    /// `postgresql`, `mysql` or `mariadb`.
+    /// `postgresql`, `mysql`, `mariadb`, or the name of the template of what speaks as one of them.
     pub engine: Text,
+    /// The template to read it by; that of the engine if left out.
+    pub template: Option<Text>,
     /// `host:port` or the path of a socket.
     pub address: Text,
     /// Role or account.
@@ -171,6 +176,8 @@ pub struct RawDatabase {
     pub environment: Option<Text>,
     /// How often what is read.
     pub intervals: Option<RawIntervals>,
+    /// Most of the time that our queries may take there, `5%`.
+    pub time_budget: Option<Text>,
     /// `auto` (what the server says), `off`, or a list of files.
     pub logs: Option<RawLogChoice>,
     /// Kinds of values that may leave the host: `literals`, `parameters`, `row_values`. None if left out.

@@ -47,6 +47,15 @@ fn errors_name_line_field_and_what_is_allowed() {
             "c.yaml:6:26: databases[0].unmasked[1]: \"passwords\" is not allowed; allowed: literals, parameters, row_values",
         ),
         (database("logs: {mode: files}"), "c.yaml:6:18: databases[0].logs.mode: \"files\" is not allowed"),
+        (
+            database("time_budget: 5"),
+            "c.yaml:6:18: databases[0].time_budget: \"5\" is not allowed; allowed: 0.1% to 100%",
+        ),
+        (
+            database("template: tidb"),
+            "c.yaml:6:15: databases[0].template: \"tidb\" is not allowed; allowed: kingbasees, opengauss, pgbouncer",
+        ),
+        (refused("templates: [/none/of/it]\n"), "c.yaml:3:13: templates[0]: \"/none/of/it\": "),
         (database("password: a\n    password_env: B"), "c.yaml:7:19: databases[0].password: at most one of"),
         (
             database("name: x\n  - engine: mysql\n    address: h:1\n    name: x"),
@@ -180,4 +189,21 @@ fn the_example_is_valid() {
     let config = Config::parse("example", include_str!("../../collector.example.yaml")).unwrap();
     assert_eq!((config.databases.len(), config.logs.len(), config.scrapes.len()), (2, 2, 2));
     assert_eq!(config.databases[0].intervals, Intervals::default());
+}
+
+#[test]
+fn an_engine_may_be_the_name_of_a_template() {
+    let of =
+        |line: &str| Config::parse("c", &format!("{MINIMAL}databases:\n  - {{{line}}}\n")).unwrap().databases.remove(0);
+    let plain = of("engine: postgresql, address: \"h:1\", time_budget: 2.5%");
+    assert!(plain.template.is_none() && plain.time_budget == 0.025);
+    assert_eq!(of("engine: postgresql, address: \"h:1\"").time_budget, TIME_BUDGET_DEFAULT);
+    for (line, engine, template) in [
+        ("engine: pgbouncer, address: \"h:6432\"", Engine::Postgresql, "pgbouncer"),
+        ("engine: tidb, address: \"h:4000\"", Engine::Mysql, "tidb"),
+        ("engine: mysql, template: mariadb, address: \"h:1\"", Engine::Mysql, "mariadb"),
+    ] {
+        let database = of(line);
+        assert_eq!((database.engine, &*database.template.unwrap().name), (engine, template));
+    }
 }

@@ -56,14 +56,21 @@ pub async fn attempt(config: &DatabaseConfig) -> (Option<Identity>, Vec<Tried>) 
             return (None, vec![Tried { what: "connection".into(), outcome: Err(trouble.to_string()), remedy }]);
         }
     };
-    let said = format!("{} {} ({})", identity.engine, identity.version_text, identity.role_word());
+    let template = identity.template(config);
+    let said = format!("{} {} ({})", template.kind(), identity.version_text, identity.place.role_word());
     let mut tried = vec![Tried { what: "connection".into(), outcome: Ok(said), remedy: None }];
     for (right, grant) in &identity.missing_rights {
         let text = format!("{} lacks {right}: sessions and statements of others are hidden", config.user);
         tried.push(Tried { what: right.clone(), outcome: Err(text), remedy: Some(grant.clone()) });
     }
-    tried.push(statements(&mut connection, &identity, config, &own).await);
-    groups(&mut connection, &identity, config, &mut tried).await;
+    if !template.metrics_only {
+        tried.push(statements(&mut connection, &identity, config, &own).await);
+    }
+    groups(&mut connection, &identity, config, &template, &mut tried).await;
+    if template.metrics_only {
+        connection.close().await;
+        return (Some(identity), tried);
+    }
     match identity.engine {
         Engine::Postgresql => postgres_access(&mut connection, config, &mut tried).await,
         Engine::Mysql | Engine::Mariadb => mysql_access(&mut connection, &identity, config, &mut tried).await,
@@ -105,15 +112,15 @@ async fn statements(
 }
 
 /// Every group of metrics the server should give.
-async fn groups(connection: &mut Connection, identity: &Identity, config: &DatabaseConfig, tried: &mut Vec<Tried>) {
-    let template = match Template::shipped(identity.engine) {
-        Ok(template) => template,
-        Err(error) => {
-            return tried.push(Tried { what: "template".into(), outcome: Err(error.to_string()), remedy: None });
-        }
-    };
+async fn groups(
+    connection: &mut Connection,
+    identity: &Identity,
+    config: &DatabaseConfig,
+    template: &Template,
+    tried: &mut Vec<Tried>,
+) {
     let mut works = 0;
-    for group in template.groups_for(identity.version, identity.role) {
+    for group in template.groups_for(identity.version, identity.role()) {
         let mut result = connection.read(&group.sql).await;
         if let (Err(t), Some(other)) = (&result, &group.sql_else)
             && t.class == Class::MissingObject

@@ -1,7 +1,8 @@
 //! A connection to one database: what both servers' clients share, with limits that the server enforces.
 //!
 //! Every session is read-only, gives up soon on a lock and on a slow query, and says who it is. Queries are plain text
-//! with plain text answers ([`Reading`]), so nothing is prepared or cached on the server.
+//! with plain text answers ([`Reading`]), so nothing is prepared or cached on the server. Connections of one instance take
+//! turns ([`Manners`]).
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -10,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     fingerprint::fingerprint,
+    manners::{Hanging, Manners},
     mysql::MysqlClient,
     postgres::PostgresClient,
     reading::Reading,
@@ -33,9 +35,12 @@ const OWN_STATEMENTS_MAX: usize = 4_096;
 
 const _: () = assert!(LOCK_TIMEOUT_MS < STATEMENT_TIMEOUT_MS && STATEMENT_TIMEOUT_MS < ANSWER_TIMEOUT_MS);
 
-/// Fingerprints of what we ourselves send to one instance. Cheap to clone.
+/// What we ourselves do on one instance: fingerprints of what we send, and our manners there. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct OwnStatements(Arc<Mutex<Own>>);
+pub struct OwnStatements {
+    own: Arc<Mutex<Own>>,
+    manners: Manners,
+}
 
 #[derive(Debug, Default)]
 struct Own {
@@ -44,14 +49,19 @@ struct Own {
 }
 
 impl OwnStatements {
+    /// What keeps us a guest there.
+    pub fn manners(&self) -> &Manners {
+        &self.manners
+    }
+
     /// Whether a fingerprint is one of ours.
     pub fn contains(&self, fingerprint: &str) -> bool {
-        self.0.lock().fingerprints.contains(fingerprint)
+        self.own.lock().fingerprints.contains(fingerprint)
     }
 
     fn remember(&self, dialect: Dialect, sql: &str) {
         let hash = xxhash_rust::xxh3::xxh3_64(sql.as_bytes());
-        let mut own = self.0.lock();
+        let mut own = self.own.lock();
         if own.seen.len() >= OWN_STATEMENTS_MAX {
             own.seen.clear();
         }
@@ -79,7 +89,7 @@ pub struct Connection {
     cost: Cost,
 }
 
-enum Client {
+pub(super) enum Client {
     Postgres(PostgresClient),
     Mysql(Box<MysqlClient>),
 }
@@ -91,20 +101,26 @@ impl Connection {
         database: Option<&str>,
         own: &OwnStatements,
     ) -> Result<Connection, Trouble> {
+        let mut turn = own.manners.turn().await;
+        wait_for_hanging(config, &mut turn).await?;
         let password = config.password.read().map_err(|e| Trouble::new(Class::AuthFailed, e.to_string()))?;
         let started = Instant::now();
         let dialect = dialect(config.engine);
-        let opening = async {
-            Ok(match config.engine {
-                Engine::Postgresql => Client::Postgres(PostgresClient::open(config, password, database).await?),
+        // On its own, so that it can be left hanging: dropped, it would wait on at the server beside the next.
+        let (to, database) = (config.clone(), database.map(str::to_owned));
+        let mut opening = tokio::spawn(async move {
+            Ok(match to.engine {
+                Engine::Postgresql => Client::Postgres(PostgresClient::open(&to, password, database.as_deref()).await?),
                 Engine::Mysql | Engine::Mariadb => {
-                    Client::Mysql(Box::new(MysqlClient::open(config, password, database).await?))
+                    Client::Mysql(Box::new(MysqlClient::open(&to, password, database.as_deref()).await?))
                 }
             })
-        };
-        let client = match timeout(CONNECT_TIMEOUT, opening).await {
-            Ok(client) => client?,
+        });
+        let client = match timeout(CONNECT_TIMEOUT, &mut opening).await {
+            Ok(Ok(client)) => client?,
+            Ok(Err(e)) => return Err(Trouble::new(Class::TargetUnreachable, e.to_string())),
             Err(_) => {
+                *turn = Some((opening, started));
                 let text = format!("{} does not answer within {} s", config.address, CONNECT_TIMEOUT.as_secs());
                 return Err(Trouble::new(Class::TargetUnreachable, text));
             }
@@ -113,12 +129,14 @@ impl Connection {
             client.sent().iter().for_each(|sql| own.remember(dialect, sql));
         }
         let cost = Cost { queries: 1, seconds: started.elapsed().as_secs_f64() };
+        own.manners.spend(cost.seconds);
         Ok(Connection { client, own: own.clone(), dialect, cost })
     }
 
     /// Sends one query and takes its rows; of several statements in the text, those of the last that has rows.
     pub async fn read(&mut self, sql: &str) -> Result<Reading, Trouble> {
         self.own.remember(self.dialect, sql);
+        let turn = self.own.manners.turn().await;
         let started = Instant::now();
         let reading = async {
             match &mut self.client {
@@ -127,11 +145,19 @@ impl Connection {
             }
         };
         let result = timeout(Duration::from_millis(ANSWER_TIMEOUT_MS), reading).await;
+        drop(turn);
+        let seconds = started.elapsed().as_secs_f64();
         self.cost.queries += 1;
-        self.cost.seconds += started.elapsed().as_secs_f64();
+        self.cost.seconds += seconds;
+        self.own.manners.spend(seconds);
         result.unwrap_or_else(|_| {
             Err(Trouble::new(Class::TooSlow, format!("no answer within {ANSWER_TIMEOUT_MS} ms; connection given up")))
         })
+    }
+
+    /// Seconds our queries took here since the last [`Connection::take_cost`].
+    pub fn spent_s(&self) -> f64 {
+        self.cost.seconds
     }
 
     /// The cost since the last call.
@@ -141,9 +167,39 @@ impl Connection {
 
     /// Says goodbye. A dropped connection is closed too, but the server notices later.
     pub async fn close(self) {
-        match self.client {
+        self.client.close().await;
+    }
+}
+
+impl Client {
+    async fn close(self) {
+        match self {
             Client::Postgres(client) => client.close().await,
             Client::Mysql(client) => client.close().await,
+        }
+    }
+}
+
+/// Waits for an attempt that was left hanging: it is closed as soon as the server lets it in, and none is made beside it.
+async fn wait_for_hanging(config: &DatabaseConfig, turn: &mut Hanging) -> Result<(), Trouble> {
+    let Some((opening, since)) = turn else { return Ok(()) };
+    match timeout(CONNECT_TIMEOUT, opening).await {
+        Ok(ended) => {
+            *turn = None;
+            match ended {
+                Ok(Ok(client)) => client.close().await,
+                Ok(Err(trouble)) => return Err(trouble),
+                Err(_) => {} // it was cut off: the next will tell
+            }
+            Ok(())
+        }
+        Err(_) => {
+            let waits = since.elapsed().as_secs();
+            let text = format!(
+                "{} does not answer: an attempt of {waits} s ago still waits there, and none is made beside it",
+                config.address
+            );
+            Err(Trouble::new(Class::TargetUnreachable, text))
         }
     }
 }

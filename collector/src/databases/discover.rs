@@ -82,7 +82,7 @@ pub async fn discover(around: &Surroundings) -> Vec<Discovered> {
         let Some(mut discovered) = last else { continue };
         let known = |d: &Discovered| match (&d.identity, &discovered.identity) {
             // a replica has its primary's id, and both may have been started together
-            (Some(a), Some(b)) => a.same_run(b) && a.role == b.role,
+            (Some(a), Some(b)) => a.same_run(b) && a.role() == b.role(),
             _ => d.config.address == discovered.config.address,
         };
         if found.iter().any(known) {

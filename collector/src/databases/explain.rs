@@ -1,4 +1,4 @@
-//! Which statements may be explained: decided on the parse tree, never on the first word.
+//! Which statements may be explained, and which a template may send: decided on the parse tree, never on the first word.
 //!
 //! Allowed: exactly one SELECT, INSERT, UPDATE, DELETE or VALUES. Refused: anything else, data changes inside `with`,
 //! `select … into`, executable comments, assignments, and functions whose call would act if a planner evaluated it.
@@ -39,24 +39,38 @@ const ACTING_FUNCTIONS: &[&str] = &[
     "pg_switch_wal",
     "pg_promote",
     "pg_notify",
-    "pg_advisory_lock",
-    "pg_advisory_xact_lock",
-    "pg_try_advisory_lock",
     "pg_read_file",
     "pg_read_binary_file",
     "pg_ls_dir",
-    "lo_import",
-    "lo_export",
-    "lo_unlink",
-    "lo_create",
-    "dblink",
-    "dblink_exec",
-    "dblink_connect",
     "query_to_xml",
     "setval",
-    "pg_stat_reset",
     "pg_stat_statements_reset",
-    "pg_create_restore_point",
+    "pg_stat_file",
+    "pg_export_snapshot",
+    "pg_log_backend_memory_contexts",
+    "pg_import_system_collations",
+    "pg_wal_replay_pause",
+    "pg_wal_replay_resume",
+    "pg_logical_emit_message",
+];
+/// Begins of names of functions that act.
+const ACTING_PREFIXES: &[&str] = &[
+    "pg_advisory",
+    "pg_try_advisory",
+    "pg_stat_reset",
+    "pg_create_",
+    "pg_drop_",
+    "pg_copy_",
+    "pg_replication_origin_",
+    "pg_replication_slot_advance",
+    "pg_logical_slot_",
+    "pg_backup_",
+    "pg_start_backup",
+    "pg_stop_backup",
+    "pg_file_",
+    "dblink",
+    "lo_",
+    "wsrep_sync_wait_",
 ];
 
 /// Why a statement is not explained.
@@ -66,7 +80,7 @@ pub enum Refusal {
     #[error("not parsed: {0}")]
     NotParsed(String),
     /// Not one statement of a kind that is allowed.
-    #[error("{0} is not explained")]
+    #[error("{0} is not allowed here")]
     Kind(String),
     /// A part of it would act.
     #[error("{0} could act")]
@@ -79,27 +93,77 @@ pub fn explainable(dialect: Dialect, sql: &str) -> Result<String, Refusal> {
         return Err(Refusal::NotParsed(format!("longer than {TEXT_BYTES_MAX} bytes")));
     }
     let text = without_comments(dialect, sql)?;
+    let statement = parsed(dialect, &text)?;
+    match &statement {
+        Statement::Query(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {}
+        other => return Err(kind_of(other)),
+    }
+    match statement.visit(&mut Guard { statements: 0, locks: true }) {
+        ControlFlow::Continue(()) => Ok(text),
+        ControlFlow::Break(refusal) => Err(refusal),
+    }
+}
+
+/// Checks what a template wants to send: one SELECT, VALUES or SHOW that changes nothing, locks no row and calls nothing
+/// that acts.
+pub fn reads_only(dialect: Dialect, sql: &str) -> Result<(), Refusal> {
+    if sql.len() > TEXT_BYTES_MAX {
+        return Err(Refusal::NotParsed(format!("longer than {TEXT_BYTES_MAX} bytes")));
+    }
+    let text = without_comments(dialect, sql)?;
+    if text.split_whitespace().next().is_some_and(|w| w.eq_ignore_ascii_case("show")) {
+        return show_only(dialect, &text);
+    }
+    let statement = parsed(dialect, &text)?;
+    if !matches!(statement, Statement::Query(_)) {
+        return Err(kind_of(&statement));
+    }
+    match statement.visit(&mut Guard { statements: 0, locks: false }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(refusal) => Err(refusal),
+    }
+}
+
+/// SHOW has more forms than parsers know, and none of them writes: one statement without a call that acts.
+fn show_only(dialect: Dialect, text: &str) -> Result<(), Refusal> {
+    let mut before = String::new();
+    for token in tokens(dialect, text).iter().map(|t| t.text(text)) {
+        if token == ";" {
+            return Err(Refusal::Kind("2 statements".into()));
+        }
+        if token == "(" && acts(&before) {
+            return Err(Refusal::Acts(format!("{before}()")));
+        }
+        before = token.trim_matches(['"', '`']).to_lowercase();
+    }
+    Ok(())
+}
+
+/// The one statement of a text.
+fn parsed(dialect: Dialect, text: &str) -> Result<Statement, Refusal> {
     let parser: &dyn ParserDialect = match dialect {
         Dialect::Postgresql => &PostgreSqlDialect {},
         Dialect::Mysql => &MySqlDialect {},
     };
-    let statements = Parser::new(parser)
+    let mut statements = Parser::new(parser)
         .with_recursion_limit(DEPTH_MAX)
-        .try_with_sql(&text)
+        .try_with_sql(text)
         .and_then(|mut p| p.parse_statements())
         .map_err(|e| Refusal::NotParsed(e.to_string()))?;
-    let [statement] = &statements[..] else { return Err(Refusal::Kind(format!("{} statements", statements.len()))) };
-    match statement {
-        Statement::Query(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {}
-        other => {
-            let word = other.to_string();
-            return Err(Refusal::Kind(word.split_whitespace().next().unwrap_or("this").to_uppercase()));
-        }
+    match (statements.pop(), statements.len()) {
+        (Some(statement), 0) => Ok(statement),
+        (last, before) => Err(Refusal::Kind(format!("{} statements", before + usize::from(last.is_some())))),
     }
-    match statement.visit(&mut Guard { statements: 0 }) {
-        ControlFlow::Continue(()) => Ok(text),
-        ControlFlow::Break(refusal) => Err(refusal),
-    }
+}
+
+fn kind_of(statement: &Statement) -> Refusal {
+    let word = statement.to_string();
+    Refusal::Kind(word.split_whitespace().next().unwrap_or("this").to_uppercase())
+}
+
+/// Whether a function of this lower-case name does something when called.
+fn acts(name: &str) -> bool {
+    ACTING_FUNCTIONS.contains(&name) || ACTING_PREFIXES.iter().any(|p| name.starts_with(p))
 }
 
 /// Comments out, so that nothing the parser skips reaches the server.
@@ -129,6 +193,8 @@ fn without_comments(dialect: Dialect, sql: &str) -> Result<String, Refusal> {
 
 struct Guard {
     statements: usize,
+    /// Whether rows may be locked.
+    locks: bool,
 }
 
 impl Visitor for Guard {
@@ -143,6 +209,9 @@ impl Visitor for Guard {
     }
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
+        if !self.locks && !query.locks.is_empty() {
+            return ControlFlow::Break(Refusal::Acts("a row lock".into()));
+        }
         match &*query.body {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 ControlFlow::Break(Refusal::Acts("a data change behind with".into()))
@@ -163,10 +232,7 @@ impl Visitor for Guard {
             && let Some(last) = function.name.0.last()
         {
             let name = last.to_string().trim_matches(['"', '`']).to_lowercase();
-            if ACTING_FUNCTIONS.contains(&name.as_str())
-                || name.starts_with("pg_advisory")
-                || name.starts_with("pg_try_advisory")
-            {
+            if acts(&name) {
                 return ControlFlow::Break(Refusal::Acts(format!("{name}()")));
             }
         }
@@ -215,6 +281,36 @@ mod tests {
         ];
         for (dialect, sql, want) in refused {
             let error = explainable(dialect, sql).expect_err(sql).to_string();
+            assert!(error.contains(want), "{sql}: {error}");
+        }
+    }
+    #[test]
+    fn templates_send_only_what_reads() {
+        use Dialect::{Mysql, Postgresql};
+        for (dialect, sql) in [
+            (Postgresql, "select /* tidewatch */ count(*) filter (where state = 'active') as n from pg_stat_activity"),
+            (Postgresql, "values (1)"),
+            (Postgresql, "SHOW POOLS;"),
+            (Mysql, "SHOW ALL SLAVES STATUS"),
+            (Mysql, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime')"),
+        ] {
+            reads_only(dialect, sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        }
+        for (dialect, sql, want) in [
+            (Postgresql, "update t set a = 1", "UPDATE"),
+            (Postgresql, "insert into t values (1)", "INSERT"),
+            (Postgresql, "select * from t for update", "row lock"),
+            (Postgresql, "select pg_stat_reset_shared('io')", "pg_stat_reset_shared"),
+            (Postgresql, "select lo_unlink(5)", "lo_unlink"),
+            (Postgresql, "with d as (delete from t returning 1) select * from d", "data change"),
+            (Postgresql, "select 1; select 2", "2 statements"),
+            (Postgresql, "", "0 statements"),
+            (Mysql, "SHOW STATUS; DROP TABLE t", "2 statements"),
+            (Mysql, "SHOW STATUS WHERE Variable_name = SLEEP(9)", "sleep"),
+            (Mysql, "SELECT 1 /*! INTO OUTFILE 'x' */", "executable"),
+            (Mysql, "SET GLOBAL x = 1", "SET"),
+        ] {
+            let error = reads_only(dialect, sql).expect_err(sql).to_string();
             assert!(error.contains(want), "{sql}: {error}");
         }
     }

@@ -1,8 +1,13 @@
-//! Who answers: engine, version, role, the server's own id, when it started, and which rights we have.
+//! Who answers: engine, version, place, the server's own id, when it started, and which rights we have.
 
 use std::sync::Arc;
 
-use super::{connection::Connection, template::ServerRole, trouble::Trouble};
+use super::{
+    connection::Connection,
+    place::{Place, Standing},
+    template::{ServerRole, Template},
+    trouble::Trouble,
+};
 use crate::config::{DatabaseConfig, Engine};
 
 /// A server, as it told of itself.
@@ -14,19 +19,22 @@ pub struct Identity {
     pub version: i64,
     /// As people write it.
     pub version_text: String,
-    /// In its replication.
-    pub role: ServerRole,
+    /// Where it stands now.
+    pub place: Place,
+    /// What of that does not change while it runs.
+    pub standing: Standing,
     /// system_identifier or server_uuid; empty where the server has none.
     pub server_id: String,
     /// When it started, milliseconds; to about a second for MySQL and MariaDB.
     pub started_ms: i64,
     /// Rights it lacks: what is missing and the statement that grants it.
     pub missing_rights: Vec<(String, String)>,
-    /// cluster_name or wsrep_cluster_name.
-    pub cluster: Option<String>,
     /// Our own session there.
     pub session: Option<i64>,
 }
+
+/// The template of MariaDB as a node of Galera.
+const GALERA: &str = "galera";
 
 /// Starts this close are one start: MySQL and MariaDB count their uptime in whole seconds.
 const START_JITTER_MS: i64 = 2_000;
@@ -38,39 +46,49 @@ const POSTGRES_SQL: &str = "select /* tidewatch */ current_setting('server_versi
 
 const MYSQL_SQL: &str = "SELECT VERSION() AS version, @@version_comment AS comment, @@hostname AS hostname, @@server_id AS server_id, CONNECTION_ID() AS session, \
   UNIX_TIMESTAMP(NOW(3)) * 1000 AS now_ms";
-const MYSQL_MORE: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid', 'wsrep_cluster_name', 'wsrep_on', 'read_only')";
+const MYSQL_MORE: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid', 'wsrep_cluster_name', 'wsrep_node_name', 'wsrep_on', 'group_replication_group_name')";
 const MYSQL_UPTIME: &str = "SHOW GLOBAL STATUS WHERE Variable_name = 'Uptime'";
 const MYSQL_RIGHTS: &str = "SELECT PRIVILEGE_TYPE AS name FROM information_schema.USER_PRIVILEGES WHERE GRANTEE = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')";
 
 impl Identity {
     /// Asks.
     pub async fn read(connection: &mut Connection, config: &DatabaseConfig) -> Result<Identity, Trouble> {
-        match config.engine {
-            Engine::Postgresql => postgres(connection, config).await,
-            Engine::Mysql | Engine::Mariadb => mysql(connection, config).await,
+        let mut identity = match (config.template.as_deref(), config.engine) {
+            (Some(Template { identity: Some(sql), .. }), _) => by_template(connection, config, sql).await?,
+            (_, Engine::Postgresql) => postgres(connection, config).await?,
+            (_, Engine::Mysql | Engine::Mariadb) => mysql(connection, config).await?,
+        };
+        identity.place = Place::read(connection, config, identity.engine, &identity.standing).await?;
+        Ok(identity)
+    }
+
+    /// The template it is read by.
+    pub fn template(&self, config: &DatabaseConfig) -> Arc<Template> {
+        match &config.template {
+            Some(template) => template.clone(),
+            None => (self.place.node.as_ref().and_then(|_| config.templates.get(GALERA)))
+                .unwrap_or_else(|| config.templates.of(self.engine)),
         }
+    }
+
+    /// In its replication.
+    pub fn role(&self) -> ServerRole {
+        self.place.role
     }
 
     /// The instance's name: the configured one, else the server's own id with its address.
     pub fn instance(&self, config: &DatabaseConfig) -> Arc<str> {
+        let kind = config.template.as_deref().map_or(self.engine.as_str(), Template::kind);
         match &config.instance {
             Some(name) => name.clone(),
-            None if self.server_id.is_empty() => format!("{}@{}", self.engine, config.address).into(),
-            None => format!("{}-{}@{}", self.engine, self.server_id, config.address).into(),
+            None if self.server_id.is_empty() => format!("{kind}@{}", config.address).into(),
+            None => format!("{kind}-{}@{}", self.server_id, config.address).into(),
         }
     }
 
     /// Whether this is the same run of the same server.
     pub fn same_run(&self, other: &Identity) -> bool {
         self.server_id == other.server_id && (self.started_ms - other.started_ms).abs() <= START_JITTER_MS
-    }
-
-    /// The word of its role.
-    pub fn role_word(&self) -> &'static str {
-        match self.role {
-            ServerRole::Primary => "primary",
-            ServerRole::Replica => "replica",
-        }
     }
 }
 
@@ -92,11 +110,11 @@ async fn postgres(connection: &mut Connection, config: &DatabaseConfig) -> Resul
         engine: Engine::Postgresql,
         version: row.int("version_num").unwrap_or(0),
         version_text: row.text("version").unwrap_or("").split(' ').next().unwrap_or("").to_owned(),
-        role: if row.truth("replica") == Some(true) { ServerRole::Replica } else { ServerRole::Primary },
+        place: Place::default(),
+        standing: Standing { cluster: row.string("cluster"), ..Standing::default() },
         server_id: row.string("server_id").unwrap_or_default(),
         started_ms: row.int("started_ms").unwrap_or(0),
         missing_rights: missing.then(|| ("pg_monitor".to_owned(), grant)).into_iter().collect(),
-        cluster: row.string("cluster"),
         session: row.int("session"),
     })
 }
@@ -118,12 +136,7 @@ async fn mysql(connection: &mut Connection, config: &DatabaseConfig) -> Result<I
     let server_id = value("server_uuid")
         .or_else(|| value("server_uid"))
         .unwrap_or_else(|| format!("{}-{}", row.text("hostname").unwrap_or(""), row.text("server_id").unwrap_or("")));
-    // Whoever receives binary logs follows somebody; the server's own word may need a right we lack.
-    let replica = connection.read(if mariadb { "SHOW ALL SLAVES STATUS" } else { "SHOW REPLICA STATUS" }).await;
-    let role = match replica {
-        Ok(reading) if !reading.rows.is_empty() => ServerRole::Replica,
-        _ => ServerRole::Primary,
-    };
+    let galera = value("wsrep_on").as_deref() == Some("ON");
     let mut missing_rights = Vec::new();
     if !has("PROCESS") {
         let grant = grant_for(engine, "GRANT PROCESS ON *.* TO {user};", &config.user);
@@ -133,11 +146,38 @@ async fn mysql(connection: &mut Connection, config: &DatabaseConfig) -> Result<I
         engine,
         version: version_number(text),
         version_text: text.split('-').next().unwrap_or("").to_owned(),
-        role,
+        place: Place::default(),
+        standing: Standing {
+            cluster: if galera { value("wsrep_cluster_name") } else { value("group_replication_group_name") }
+                .filter(|name| !name.is_empty()),
+            node: galera.then(|| value("wsrep_node_name").unwrap_or_default()),
+            shard: None,
+        },
         server_id,
         started_ms: row.number("now_ms").unwrap_or(0.0) as i64 - uptime_s * 1000,
         missing_rights,
-        cluster: value("wsrep_cluster_name").filter(|_| value("wsrep_on").as_deref() == Some("ON")),
+        session: row.int("session"),
+    })
+}
+
+/// What a template's own query tells; each column may be missing: `version`, `version_num`, `replica`, `started_ms`,
+/// `server_id`, `cluster`, `shard`, `session`.
+async fn by_template(connection: &mut Connection, config: &DatabaseConfig, sql: &str) -> Result<Identity, Trouble> {
+    let reading = connection.read(sql).await?;
+    let Some(row) = reading.first() else {
+        return Err(Trouble::new(super::trouble::Class::QueryFailed, "the template's identity gave no row"));
+    };
+    let text = row.text("version").unwrap_or("");
+    let number = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+    Ok(Identity {
+        engine: config.engine,
+        version: row.int("version_num").unwrap_or_else(|| version_number(number)),
+        version_text: number.split([' ', '-']).next().unwrap_or("").to_owned(),
+        place: Place::default(),
+        standing: Standing { cluster: row.string("cluster"), shard: row.string("shard"), node: None },
+        server_id: row.string("server_id").unwrap_or_default(),
+        started_ms: row.number("started_ms").unwrap_or(0.0) as i64,
+        missing_rights: Vec::new(),
         session: row.int("session"),
     })
 }

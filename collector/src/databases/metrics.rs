@@ -99,8 +99,10 @@ fn take_row(
             (None, _) => continue,
         };
         let name = group.metric_name(metric);
-        family(out, families, &name, metric.kind.as_str(), &metric.help, &metric.unit);
-        base.push(out, &name, labels(), now_ms, value);
+        for name in std::iter::once(&name).chain(&metric.aliases) {
+            family(out, families, name, metric.kind.as_str(), &metric.help, &metric.unit);
+            base.push(out, name, labels(), now_ms, value);
+        }
     }
     if group.every_column {
         for (column, cell) in row.cells() {
@@ -110,6 +112,9 @@ fn take_row(
             }
             if let Some(value) = cell.and_then(super::reading::number) {
                 base.push(out, &metric_word(&format!("{}_{lower}", group.prefix)), labels(), now_ms, value);
+                if let Some(older) = older_name(group, &lower) {
+                    base.push(out, &metric_word(&format!("{}_{older}", group.prefix)), labels(), now_ms, value);
+                }
             }
         }
     }
@@ -143,6 +148,13 @@ fn take_pair(
     base.push(out, &metric, [], now_ms, value);
 }
 
+/// What a column was called before its words were renamed; `None` if it always had this name.
+fn older_name(group: &Group, column: &str) -> Option<String> {
+    let word = |w: &str| group.renamed.get(w).map_or(w, String::as_str).to_owned();
+    let older = column.split('_').map(word).collect::<Vec<_>>().join("_");
+    (older != column).then_some(older)
+}
+
 /// Characters a metric's name can't have become `_`.
 fn metric_word(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
@@ -159,11 +171,12 @@ fn family(out: &mut SamplesBuilder, sent: &mut HashSet<String>, name: &str, kind
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::databases::template::Template;
+    use crate::databases::templates::Templates;
 
     fn group(text: &str) -> Group {
-        let yaml = format!("template: t\nstatus: derived\ngroups:\n  - {{name: g, interval_s: 1, sql: x, {text}}}\n");
-        Template::parse("t", &yaml).unwrap().groups.remove(0)
+        let yaml =
+            format!("template: t\nengine: mysql\ngroups:\n  - {{name: g, interval_s: 1, sql: SHOW STATUS, {text}}}\n");
+        Templates::with(vec![("t".into(), yaml)]).unwrap().get("t").unwrap().groups[0].clone()
     }
 
     fn check(group: &Group, columns: &[&str], rows: &[&[Option<&str>]], want: &[(&str, f64)]) {
@@ -188,7 +201,7 @@ mod tests {
     fn columns_become_metrics_and_missing_ones_are_left_out() {
         let g = group(
             "prefix: pg, labels: [datname], metrics: [{column: a, kind: counter, help: h}, {column: gone, kind: gauge, help: h}, \
-             {column: lag, name: lag_seconds, kind: gauge, help: h, scale: 0.001, null_value: -1}]",
+             {column: lag, name: lag_seconds, aliases: [replica_lag], kind: gauge, help: h, scale: 0.001, null_value: -1}]",
         );
         check(
             &g,
@@ -197,7 +210,9 @@ mod tests {
             &[
                 (r#"{__name__="pg_a", datname="db"}"#, 3.0),
                 (r#"{__name__="lag_seconds", datname="db"}"#, 1.5),
+                (r#"{__name__="replica_lag", datname="db"}"#, 1.5),
                 (r#"{__name__="lag_seconds"}"#, -1.0),
+                (r#"{__name__="replica_lag"}"#, -1.0),
             ],
         );
     }
@@ -234,6 +249,18 @@ mod tests {
             &["Channel", "Slave_SQL_Running", "Seconds_Behind_Master", "Last_Error"],
             &[&[Some("c"), Some("No"), None, Some("x")]],
             &[(r#"{__name__="rep_slave_sql_running", channel="c"}"#, 0.0)],
+        );
+        let g = group("prefix: rep, every_column: true, renamed: {replica: slave, source: master}");
+        check(
+            &g,
+            &["Replica_SQL_Running", "Read_Source_Log_Pos", "Channel"],
+            &[&[Some("Yes"), Some("7"), Some("c")]],
+            &[
+                (r#"{__name__="rep_replica_sql_running"}"#, 1.0),
+                (r#"{__name__="rep_slave_sql_running"}"#, 1.0),
+                (r#"{__name__="rep_read_source_log_pos"}"#, 7.0),
+                (r#"{__name__="rep_read_master_log_pos"}"#, 7.0),
+            ],
         );
     }
 }

@@ -1,5 +1,7 @@
 //! Connecting to MySQL and MariaDB: session limits are set in one statement after the handshake.
 
+use std::time::Duration;
+
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value, prelude::Queryable};
 
 use super::{
@@ -12,8 +14,12 @@ use crate::config::{Address, DatabaseConfig, TlsMode};
 /// Lock waits are counted in whole seconds here.
 const LOCK_TIMEOUT_S: u64 = LOCK_TIMEOUT_MS.div_ceil(1000);
 
+const DIRTY_READS: &str = "SET SESSION wsrep_dirty_reads=1";
+
 /// Largest answer packet taken, bytes.
 const PACKET_BYTES_MAX: usize = 64 << 20;
+/// A peer that is gone is noticed by packets sent after this much silence.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long the server may keep our idle session, seconds (its own default).
 const WAIT_TIMEOUT_S: usize = 28_800;
 
@@ -30,12 +36,15 @@ impl MysqlClient {
         password: Option<String>,
         database: Option<&str>,
     ) -> Result<MysqlClient, Trouble> {
+        let template = config.template.as_deref();
+        let of_template = template.and_then(|t| t.database.as_deref());
         let mut options = OptsBuilder::default()
             .user(Some(&config.user))
             .pass(password)
-            .db_name(database.or(config.database.as_deref()))
+            .db_name(database.or(config.database.as_deref()).or(of_template))
             .prefer_socket(false)
             .stmt_cache_size(0)
+            .tcp_keepalive(Some(KEEPALIVE))
             // Known here, so that the client does not ask the server.
             .max_allowed_packet(Some(PACKET_BYTES_MAX))
             .wait_timeout(Some(WAIT_TIMEOUT_S));
@@ -69,8 +78,17 @@ impl MysqlClient {
             other => other,
         };
         let mut client = MysqlClient { conn: conn.map_err(trouble)?, sent: Vec::new() };
+        if let Some(given) = template.and_then(|t| t.session.as_ref()) {
+            if !given.is_empty() {
+                let limits = format!("SET SESSION {}", given.join(", "));
+                client.read(&limits).await?;
+                client.sent.push(limits);
+            }
+            return Ok(client);
+        }
         let (major, _, _) = client.conn.server_version();
-        let time_limit = if major >= 10 || config_says_mariadb(&mut client).await? {
+        let mariadb = major >= 10 || config_says_mariadb(&mut client).await?;
+        let time_limit = if mariadb {
             format!("max_statement_time={}", STATEMENT_TIMEOUT_MS / 1000)
         } else {
             format!("max_execution_time={STATEMENT_TIMEOUT_MS}")
@@ -89,6 +107,15 @@ impl MysqlClient {
             client.sent.push(older);
         }
         client.sent.push(limits);
+        if mariadb {
+            // A node of Galera that lost its cluster still tells what it knows; other servers do not have the setting.
+            match client.read(DIRTY_READS).await {
+                Err(trouble) if !matches!(trouble.class, Class::MissingObject | Class::MissingRight) => {
+                    return Err(trouble);
+                }
+                _ => client.sent.push(DIRTY_READS.into()),
+            }
+        }
         Ok(client)
     }
 

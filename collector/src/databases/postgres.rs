@@ -1,5 +1,7 @@
 //! Connecting to PostgreSQL: session limits by start-up options, so that they cost no statement of their own.
 
+use std::time::Duration;
+
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -11,6 +13,9 @@ use super::{
     trouble::{Class, Trouble},
 };
 use crate::config::{Address, DatabaseConfig, TlsMode};
+
+/// A peer that is gone is noticed after about a minute.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
 /// The database everyone has.
 pub const MAINTENANCE_DATABASE: &str = "postgres";
@@ -34,15 +39,24 @@ impl PostgresClient {
             Address::Socket { path, port } => options.host_path(path).port(*port),
         };
         options.user(&config.user).application_name(APPLICATION_NAME).connect_timeout(CONNECT_TIMEOUT);
-        options.dbname(database.or(config.database.as_deref()).unwrap_or(MAINTENANCE_DATABASE));
+        options.keepalives_idle(KEEPALIVE_IDLE);
+        let template = config.template.as_deref();
+        let usual = template.and_then(|t| t.database.as_deref()).unwrap_or(MAINTENANCE_DATABASE);
+        options.dbname(database.or(config.database.as_deref()).unwrap_or(usual));
         if let Some(password) = password {
             options.password(password);
         }
-        options.options(format!(
-            "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} \
-             -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on \
-             -c jit=off -c plan_cache_mode=force_generic_plan -c datestyle=iso -c intervalstyle=postgres -c client_min_messages=error"
-        ));
+        let session = match template.and_then(|t| t.session.as_ref()) {
+            Some(given) => given.iter().map(|setting| format!("-c {setting} ")).collect(),
+            None => format!(
+                "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} \
+                 -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on \
+                 -c jit=off -c plan_cache_mode=force_generic_plan -c datestyle=iso -c intervalstyle=postgres -c client_min_messages=error"
+            ),
+        };
+        if !session.is_empty() {
+            options.options(session);
+        }
         let plain = matches!(config.address, Address::Socket { .. }) || config.tls == TlsMode::Disable;
         options.ssl_mode(match config.tls {
             _ if plain => SslMode::Disable,

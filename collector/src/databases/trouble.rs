@@ -41,6 +41,20 @@ pub enum Class {
     TargetRestarted,
     /// Anything else the server said.
     QueryFailed,
+    /// Cluster, shard or role are not what the configuration says.
+    PlaceDrift,
+    /// The server has another role than before.
+    RoleChanged,
+    /// A node of the cluster is gone.
+    ClusterIncomplete,
+    /// The node is outside the part of its cluster that takes writes.
+    ClusterNotPrimary,
+    /// The node does not take part in everything.
+    NodeNotSynced,
+    /// Our time budget leaves something unread.
+    OverBudget,
+    /// A query of ours waited for a lock in vain: reading pauses.
+    LockQueue,
 }
 
 impl Class {
@@ -60,13 +74,20 @@ impl Class {
             Class::LockTimeout => "lock_timeout",
             Class::TargetRestarted => "target_restarted",
             Class::QueryFailed => "query_failed",
+            Class::PlaceDrift => "place_drift",
+            Class::RoleChanged => "role_changed",
+            Class::ClusterIncomplete => "cluster_incomplete",
+            Class::ClusterNotPrimary => "cluster_not_primary",
+            Class::NodeNotSynced => "node_not_synced",
+            Class::OverBudget => "over_budget",
+            Class::LockQueue => "lock_queue",
         }
     }
 
     fn level(self) -> &'static str {
         match self {
-            Class::TargetUnreachable | Class::AuthFailed => "error",
-            Class::TargetRestarted | Class::DatabaseDropped => "notice",
+            Class::TargetUnreachable | Class::AuthFailed | Class::ClusterNotPrimary => "error",
+            Class::TargetRestarted | Class::DatabaseDropped | Class::RoleChanged => "notice",
             _ => "warning",
         }
     }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use proto::samples::SamplesBuilder;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -18,9 +17,9 @@ use super::{
     connection::{Connection, Cost, OwnStatements},
     identity::{Identity, grant_for},
     log_sources,
-    metrics::Base,
     mysql_statements::MysqlStatements,
     objects::Inventory,
+    place::Members,
     plan::PlanBook,
     plans::SampleTexts,
     postgres_activity::RelationNames,
@@ -87,8 +86,14 @@ pub(super) struct Watch {
     pub recent: HashMap<Arc<str>, Load>,
     pub inventory: Inventory,
     pub databases: BTreeSet<String>,
-    cost: Cost,
-    errors: HashMap<&'static str, u64>,
+    /// Who was seen in the cluster.
+    pub members: Members,
+    /// Seconds each thing took the last time.
+    pub took_s: HashMap<String, f64>,
+    /// What was left unread, by reason.
+    pub skipped: HashMap<&'static str, u64>,
+    pub cost: Cost,
+    pub errors: HashMap<&'static str, u64>,
 }
 
 /// Watches until the context's shutdown.
@@ -112,14 +117,19 @@ pub async fn watch(config: DatabaseConfig, context: Context) {
         recent: HashMap::new(),
         inventory: Inventory::default(),
         databases: BTreeSet::new(),
+        members: Members::default(),
+        took_s: HashMap::new(),
+        skipped: HashMap::new(),
         cost: Cost::default(),
         errors: HashMap::new(),
     };
+    watch.shared.own.manners().set_share(watch.config.time_budget);
     let shutdown = watch.context.shutdown.clone();
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = watch.run() => {}
     }
+    watch.publish_end();
 }
 
 impl Watch {
@@ -149,6 +159,9 @@ impl Watch {
     fn open_side(&self) -> (mpsc::Receiver<Request>, mpsc::Sender<watch_activity::Ask>, Guard) {
         let requests = self.context.desk.open(&self.instance);
         let (ask, asked) = mpsc::channel(ACTIVITY_REQUESTS_MAX);
+        if self.template().is_some_and(|t| t.metrics_only) {
+            return (requests, ask, Guard(None)); // it knows of no sessions
+        }
         let task = watch_activity::run(
             self.config.clone(),
             self.context.clone(),
@@ -157,7 +170,7 @@ impl Watch {
             self.engine,
             asked,
         );
-        (requests, ask, Guard(tokio::spawn(task)))
+        (requests, ask, Guard(Some(tokio::spawn(task))))
     }
 
     async fn connect(&mut self) -> Result<Connection, Trouble> {
@@ -219,9 +232,16 @@ impl Watch {
                 None => self.right_there(right, "identity"),
             }
         }
-        let target = self.target_row(&identity, now_ms);
-        self.context.outlet.send_events(target);
+        if self.identity.as_ref().is_some_and(|before| before.place != identity.place) {
+            self.publish_info_end();
+        }
         self.identity = Some(identity);
+        self.publish_target();
+    }
+
+    /// The template it is read by, once it is known who answers.
+    pub(super) fn template(&self) -> Option<Arc<Template>> {
+        self.identity.as_ref().map(|i| i.template(&self.config))
     }
 
     /// Works until the connection is of no use any more; the trouble says why.
@@ -231,12 +251,9 @@ impl Watch {
         requests: &mut mpsc::Receiver<Request>,
         activity: &mpsc::Sender<watch_activity::Ask>,
     ) -> Trouble {
-        let template = match Template::shipped(self.engine) {
-            Ok(template) => template,
-            Err(error) => return Trouble::new(Class::QueryFailed, error.to_string()),
-        };
+        let Some(template) = self.template() else { return Trouble::new(Class::QueryFailed, "nobody answered") };
         let mut connection = Some(connection);
-        if let Some(open) = &mut connection {
+        if let Some(open) = connection.as_mut().filter(|_| !template.metrics_only) {
             for file in log_sources::read(open, &self.config, &self.instance, self.engine).await {
                 let _ = self.context.log_files.try_send(file);
             }
@@ -261,18 +278,75 @@ impl Watch {
     /// Reads everything that is due. An error here means that the connection is lost.
     async fn work(&mut self, connection: &mut Option<Connection>, template: &Template) -> Result<(), Trouble> {
         let metrics = self.is_due("metrics", self.config.intervals.metrics);
+        if self.shared.own.manners().pause_left().is_some() {
+            if metrics {
+                self.skip("lock_timeout");
+                self.publish_up(true);
+                self.publish_cost(connection);
+            }
+            return Ok(());
+        }
         if metrics {
+            self.read_place(connection).await?;
             self.read_metrics(connection, template).await?;
             self.publish_up(true);
         }
-        self.visit_databases(connection, template).await?;
-        if self.is_due("statements", self.config.intervals.statements) {
+        if !template.metrics_only && !self.paused() {
+            self.visit_databases(connection, template).await?;
+        }
+        let statements = self.config.intervals.statements;
+        if !template.metrics_only && !self.paused() && self.is_due("statements", statements) && self.fits("statements")
+        {
+            let before = self.spent_s(connection);
             self.read_statements(connection).await?;
+            self.took("statements", self.spent_s(connection) - before);
         }
         if metrics {
             self.publish_cost(connection);
         }
         Ok(())
+    }
+
+    /// Whether reading pauses because a query of ours waited for a lock in vain.
+    pub(super) fn paused(&self) -> bool {
+        self.shared.own.manners().pause_left().is_some()
+    }
+
+    /// Seconds our queries took on the main connection so far, those of connections that were left included.
+    pub(super) fn spent_s(&self, connection: &Option<Connection>) -> f64 {
+        self.cost.seconds + connection.as_ref().map_or(0.0, Connection::spent_s)
+    }
+
+    /// Whether what took as long as it did the last time fits in the time budget; else it is due again when it may.
+    pub(super) fn fits(&mut self, what: &str) -> bool {
+        let expected = self.took_s.get(what).copied().unwrap_or(0.0);
+        let named = what.trim_end(); // a group of the instance stands without a database
+        match self.shared.own.manners().fits(expected) {
+            Ok(()) => {
+                self.clear(Class::OverBudget, named);
+                true
+            }
+            Err(wait) => {
+                self.skip("budget");
+                self.due.insert(what.to_owned(), Instant::now() + wait.max(TICK));
+                let share = self.config.time_budget * 100.0;
+                let text = format!(
+                    "{named} took {expected:.3} s the last time, and the time budget of {share} % is used up: it waits"
+                );
+                self.hold(&Trouble::new(Class::OverBudget, text), named, None);
+                false
+            }
+        }
+    }
+
+    /// Takes note of how long something took.
+    pub(super) fn took(&mut self, what: &str, seconds: f64) {
+        self.took_s.insert(what.to_owned(), seconds);
+    }
+
+    /// Something due was left unread.
+    pub(super) fn skip(&mut self, reason: &'static str) {
+        *self.skipped.entry(reason).or_default() += 1;
     }
 
     async fn answer(
@@ -410,89 +484,21 @@ impl Watch {
 
     pub(super) fn count_error(&mut self, class: Class) {
         *self.errors.entry(class.as_str()).or_default() += 1;
-    }
-
-    /// Labels of this instance's metrics.
-    pub(super) fn base(&self) -> Base {
-        Base::new(&self.instance, self.engine.job())
-    }
-
-    fn publish_up(&self, up: bool) {
-        let now_ms = self.context.clock.now_ms();
-        let (base, mut out) = (self.base(), SamplesBuilder::default());
-        let value = f64::from(u8::from(up));
-        base.push(&mut out, "up", [], now_ms, value);
-        base.push(&mut out, if self.engine == Engine::Postgresql { "pg_up" } else { "mysql_up" }, [], now_ms, value);
-        if let Some(identity) = &self.identity {
-            let address = self.config.address.to_string();
-            let cluster = self.config.cluster.as_deref().or(identity.cluster.as_deref()).unwrap_or("");
-            let labels = [
-                ("engine", self.engine.as_str()),
-                ("version", identity.version_text.as_str()),
-                ("address", address.as_str()),
-                ("host", &*self.context.host),
-                ("cluster", cluster),
-                ("shard", self.config.shard.as_deref().unwrap_or("")),
-                ("role", identity.role_word()),
-                ("environment", self.config.environment.as_deref().unwrap_or("")),
-            ];
-            base.push(&mut out, "tidewatch_target_info", labels, now_ms, 1.0);
+        if class == Class::LockTimeout
+            && let Some(pause) = self.shared.own.manners().lock_timeout()
+        {
+            let text = format!("a query of ours waited for a lock in vain: nothing is read for {} s", pause.as_secs());
+            self.hold(&Trouble::new(Class::LockQueue, text), "", None);
         }
-        self.context.outlet.send_samples(out);
-    }
-
-    fn publish_cost(&mut self, connection: &mut Option<Connection>) {
-        if let Some(connection) = connection {
-            self.add_cost(connection.take_cost());
-        }
-        let side = std::mem::take(&mut *self.shared.cost.lock());
-        self.add_cost(side);
-        let now_ms = self.context.clock.now_ms();
-        let (base, mut out) = (self.base(), SamplesBuilder::default());
-        base.push(&mut out, "tidewatch_collector_target_seconds_total", [], now_ms, self.cost.seconds);
-        base.push(&mut out, "tidewatch_collector_target_queries_total", [], now_ms, self.cost.queries as f64);
-        for (class, count) in &self.errors {
-            base.push(&mut out, "tidewatch_collector_target_errors_total", [("class", *class)], now_ms, *count as f64);
-        }
-        self.context.outlet.send_samples(out);
-    }
-
-    /// Adds what queries cost.
-    pub(super) fn add_cost(&mut self, cost: Cost) {
-        self.cost.queries += cost.queries;
-        self.cost.seconds += cost.seconds;
-    }
-
-    fn target_row(&self, identity: &Identity, now_ms: i64) -> proto::Events {
-        let mut rows = proto::EventsBuilder::new(proto::Table::Objects);
-        let attributes = serde_json::json!({
-            "engine": identity.engine.as_str(), "version": identity.version_text, "role": identity.role_word(),
-            "configured_role": self.config.role.as_deref(), "cluster": self.config.cluster.as_deref().or(identity.cluster.as_deref()),
-            "shard": self.config.shard.as_deref(), "environment": self.config.environment.as_deref(),
-            "server_id": identity.server_id, "started_ms": identity.started_ms, "host": &*self.context.host,
-        });
-        rows.row(
-            &self.instance,
-            now_ms,
-            [
-                ("engine", identity.engine.as_str().into()),
-                ("kind", "target".into()),
-                ("name", (&*self.instance).into()),
-                ("change", "seen".into()),
-                ("value", self.config.address.to_string().into()),
-                ("attributes", attributes.to_string().into()),
-            ],
-        );
-        rows.build()
     }
 }
 
 /// Ends the activity task with its owner.
-struct Guard(tokio::task::JoinHandle<()>);
+struct Guard(Option<tokio::task::JoinHandle<()>>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 

@@ -53,7 +53,11 @@ pub(super) async fn run(
         let result = read(&config, &shared, engine, &mut connection, &mut views).await;
         let answer = match result {
             Ok(sessions) => {
+                let manners = shared.own.manners();
+                manners.note_lock_queue(lock_queue(&sessions));
                 wait = next_interval(&sessions, config.intervals.activity);
+                // In debt to the time budget it reads as rarely as the budget allows.
+                wait = wait.max(manners.fits(0.0).err().unwrap_or_default());
                 keep_samples(engine, &shared, &sessions);
                 let now_ms = context.clock.now_ms();
                 context.outlet.send_events(rows(
@@ -77,6 +81,16 @@ pub(super) async fn run(
             let _ = ask.send(answer);
         }
     }
+}
+
+/// Sessions that wait for a lock on a table: those a reading of tables would have to queue behind.
+fn lock_queue(sessions: &[Session]) -> usize {
+    let waits = |s: &&Session| match s.wait_class.as_deref() {
+        Some("Lock") => s.wait.as_deref() == Some("relation"),
+        Some("MetadataLock") => true,
+        _ => false,
+    };
+    sessions.iter().filter(waits).count()
 }
 
 async fn read(

@@ -56,15 +56,22 @@ impl Watch {
     ) -> Result<(), Trouble> {
         let Some(identity) = self.identity.clone() else { return Ok(()) };
         let mut out = SamplesBuilder::default();
-        for group in template.groups_for(identity.version, identity.role).filter(|g| g.every_database == every_database)
-        {
+        let fitting = template.groups_for(identity.version, identity.role());
+        for group in fitting.filter(|g| g.every_database == every_database) {
+            if self.paused() {
+                self.skip("lock_timeout");
+                continue;
+            }
             let key = format!("group {} {database}", group.name);
             // A little early rather than one metrics interval late.
             let interval = group.interval(self.config.intervals.metrics).saturating_sub(Duration::from_millis(400));
-            if !self.is_due(&key, interval) {
+            if !self.is_due(&key, interval) || !self.fits(&key) {
                 continue;
             }
-            match self.read_group(connection, group).await {
+            let before = connection.spent_s();
+            let read = self.read_group(connection, group).await;
+            self.took(&key, connection.spent_s() - before);
+            match read {
                 Ok(reading) => {
                     let now_ms = self.context.clock.now_ms();
                     let base = self.base();
@@ -102,6 +109,8 @@ impl Watch {
 
     fn group_works(&mut self, group: &Group, key: &str) {
         self.slow_factor.remove(key);
+        self.shared.own.manners().answered();
+        self.clear(Class::LockQueue, "");
         for class in [Class::TooSlow, Class::LockTimeout, Class::MissingObject, Class::QueryFailed] {
             self.clear(class, &group.name);
         }
@@ -135,6 +144,20 @@ impl Watch {
         if !self.is_due("visit", interval) {
             return Ok(());
         }
+        if self.shared.own.manners().server_queues() {
+            self.skip("lock_queue");
+            return Ok(());
+        }
+        if !self.fits("visit") {
+            return Ok(());
+        }
+        let before = self.spent_s(connection);
+        let result = self.visit_each(connection, template).await;
+        self.took("visit", self.spent_s(connection) - before);
+        result
+    }
+
+    async fn visit_each(&mut self, connection: &mut Option<Connection>, template: &Template) -> Result<(), Trouble> {
         let full = self.is_due("objects", self.config.intervals.objects);
         if full {
             let listings = object_queries::instance(open(connection)?, self.engine).await;
@@ -159,6 +182,9 @@ impl Watch {
             }
         }
         for name in names.iter().filter(|n| **n != home) {
+            if self.paused() {
+                break;
+            }
             self.move_to(connection, Some(name)).await?;
             let Some(visiting) = connection.as_mut() else { continue };
             self.visit_one(visiting, template, Some(name), full).await?;
@@ -357,7 +383,7 @@ impl Watch {
 
     /// Explains statements, database by database.
     pub(super) async fn explain(&mut self, connection: &mut Option<Connection>, loads: &[Load]) -> Result<(), Trouble> {
-        if loads.is_empty() {
+        if loads.is_empty() || self.paused() || self.shared.own.manners().server_queues() {
             return Ok(());
         }
         let mut rows = EventsBuilder::new(Table::Plans);

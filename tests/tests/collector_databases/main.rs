@@ -2,11 +2,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod deadlock_report;
+mod galera;
 mod grants;
 mod journal;
+mod manners;
+mod own_templates;
+mod pgbouncer;
+mod reload;
 mod scrape;
 mod slow_statements;
 mod versions;
+mod watching;
 
 use std::{collections::HashSet, time::Duration};
 
