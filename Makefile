@@ -3,7 +3,7 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo faults rules test check fmt web setup setup-servers setup-web soak bench fuzz forecast-disk clean
+.PHONY: help cost demo faults rules test check fmt web setup setup-servers setup-web soak bench fuzz forecast-disk clean
 
 CARGO ?= cargo
 export PROMQLTEST_DIR ?= $(if $(wildcard ../shared/promqltest),$(abspath ../shared/promqltest))
@@ -42,7 +42,7 @@ web: setup-web ## build the pages into web/dist
 	cd web && npm ci --no-audit --no-fund --silent && npm run check && npm run build
 
 setup: setup-servers setup-web ## install what tests need, by apt
-	@tests/setup.sh browser peers kafka
+	@tests/setup.sh browser peers kafka pools
 
 setup-servers:
 	@tests/setup.sh servers
@@ -68,6 +68,11 @@ bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in ben
 
 fuzz: ## mutated inputs for every decoder, SECONDS each (600 unless told; TARGETS="promql rules": some)
 	FUZZ_SECONDS=$(or $(SECONDS),600) FUZZ_TARGETS="$(TARGETS)" $(CARGO) test --workspace --test fuzz_corpora -- --nocapture
+
+cost: setup-servers ## ten minutes of the collector beside Debian's exporters: CPU, memory, load on the databases; kept in docs/cost.md
+	@tests/setup.sh exporters
+	$(CARGO) build --release --bin tidewatch --bin tidewatch-collector
+	$(CARGO) run --bin cost -- --programs "$(TARGET_DIR)/release" --write docs/cost.md
 
 forecast-disk: ## a real file system fills up; its forecast must arrive before it is full (root, loop device)
 	$(CARGO) build --bin tidewatch --bin tidewatch-collector --bin forecast_disk
