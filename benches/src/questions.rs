@@ -98,7 +98,8 @@ impl Question {
     /// The text with its windows.
     pub fn text(&self, windows: &Windows) -> String {
         let text = self.text.replace("[W]", &format!("[{}]", windows.short));
-        let text = text.replace("[L:S]", &format!("[{}:{}]", windows.long, windows.step));
+        // seven seconds more, so that no step of the subquery lies on its window's left end, which is open since Prometheus 3
+        let text = text.replace("[L:S]", &format!("[{}7s:{}]", windows.long, windows.step));
         text.replace("[L]", &format!("[{}]", windows.long)).replace("offset L", &format!("offset {}", windows.long))
     }
 }
