@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proto::Labels;
 use proto::labels::METRIC_NAME;
-use query::Querier;
 use query::promql::{AnswerValue, Expr, Point};
+use query::{Asker, Querier};
 
 use crate::active::{ALERT_NAME, Active, Happening};
 use crate::fingerprint::Fingerprint;
@@ -14,7 +14,7 @@ use crate::forecast::kept::Forecasts;
 use crate::forecast::words::Words;
 use crate::level::{Level, SEVERITY_LABEL};
 use crate::rows::{moment, rows};
-use crate::rule::{Alerting, Kind, Rule, Source};
+use crate::rule::{Alerting, Kind, Rule, RuleGroup, Source};
 use crate::sight::Sight;
 use crate::state::{Change, LevelReading, Reading, Track, step};
 use crate::template::{Expansion, QUERIES_MAX, QueriedSample, QueryAnswers, Scope, Template};
@@ -60,6 +60,12 @@ struct Candidate {
 }
 
 impl Evaluator {
+    /// The same, asking in a group's name.
+    pub fn for_group(&self, group: &RuleGroup) -> Evaluator {
+        let asker = Asker::Rules { file: group.file.clone(), group: group.name.clone() };
+        Evaluator { querier: self.querier.asked_by(asker), ..self.clone() }
+    }
+
     /// The results of a source.
     pub async fn fetch(&self, source: &Source, at_ms: i64) -> Result<Vec<Sample>, String> {
         match source {

@@ -211,6 +211,7 @@ impl Group {
         clock: &(dyn Fn() -> i64 + Send + Sync),
     ) -> Happenings {
         let (began_ms, mut happenings) = (clock(), Vec::new());
+        let evaluator = &evaluator.for_group(&self.group);
         for index in 0..self.group.rules.len() {
             let rule_began_ms = clock();
             let steps = self.evaluate_rule(index, evaluator, store, slot_ms, now_ms).await;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use diagnosis::evidence::Evidence;
 use proto::Labels;
-use query::Querier;
 use query::promql::{AnswerValue, Point};
+use query::{Ask, Querier, When};
 use serde_json::{Value, json};
 
 use crate::fingerprint::Fingerprint;
@@ -134,7 +134,8 @@ pub async fn ends(
 /// When each alert was last written to `ALERTS_FOR_STATE`, by its labels.
 async fn last_seen(querier: &Querier, tenant: &str, now_ms: i64) -> Result<BTreeMap<Labels, i64>, String> {
     let query = "timestamp(ALERTS_FOR_STATE)";
-    let answer = querier.instant_with(tenant, query, now_ms, Some(OUTAGE_MS), None).await.map_err(|e| e.to_string())?;
+    let ask = Ask { lookback_ms: Some(OUTAGE_MS), ..Ask::new(tenant, query, When::At(now_ms)) };
+    let answer = querier.ask(ask).await.map_err(|e| e.to_string())?;
     let AnswerValue::Vector(samples) = answer.value else { return Ok(BTreeMap::new()) };
     Ok(samples
         .into_iter()

@@ -4,10 +4,12 @@
 //! snapshot, so a question that reads twice reads the same rows. This room never writes, never reads a clock except to end a
 //! question at its deadline, and never answers beyond its limits: a question too large is an error that says so.
 //!
-//! Reading order: `querier` (where questions come in) · `limits` · `error` · `promql` (the language and its evaluation) ·
+//! Reading order: `ask` (what comes with a question) · `querier` (where questions come in) · `limits` · `error` ·
+//! `promql` (the language and its evaluation) ·
 //! `source` (the store as PromQL reads it) · `sql` (the engine) · `sql_table` (a scan) · `sql_filter` (what a WHERE clause
 //! spares) with `sql_search` (what it needs of texts) · `sql_json` (one function of ours).
 
+mod ask;
 mod error;
 mod limits;
 pub mod promql;
@@ -19,6 +21,7 @@ mod sql_json;
 mod sql_search;
 mod sql_table;
 
+pub use ask::{Ask, Asker, Question, Teller, Told, When};
 pub use error::{ErrorKind, QueryError};
 pub use limits::QueryLimits;
 pub use querier::Querier;

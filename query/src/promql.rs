@@ -21,6 +21,7 @@ pub mod budget;
 mod check;
 mod durations;
 mod edges;
+mod edges_histogram;
 mod engine;
 mod eval;
 mod eval_selector;

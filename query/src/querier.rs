@@ -11,8 +11,9 @@ use std::{
 use parking_lot::RwLock;
 
 use crate::{
-    QueryError, QueryLimits, SqlAnswer,
-    promql::{Answer, Engine, Features, Limits, MemorySource, Options, Query, Stop},
+    Ask, Asker, QueryError, QueryLimits, SqlAnswer, Teller, Told, When,
+    ask::Question,
+    promql::{Answer, Engine, Features, Limits, MemorySource, Options, Query, Stats, Stop},
     source::StoreSource,
     sql,
 };
@@ -24,13 +25,8 @@ pub struct Querier {
     engine: Arc<Engine>,
     limits: Arc<QueryLimits>,
     beside: Option<Arc<RwLock<MemorySource>>>,
-}
-
-/// When a PromQL query is evaluated.
-#[derive(Clone, Copy)]
-enum When {
-    At(i64),
-    Steps { start_ms: i64, end_ms: i64, step_ms: i64 },
+    asker: Arc<Asker>,
+    teller: Option<Teller>,
 }
 
 /// Ends a running query when the future that waits for it is dropped.
@@ -39,6 +35,24 @@ struct StopOnDrop(Arc<AtomicBool>);
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A question under way, to be told of when it has ended.
+struct Note {
+    began: Instant,
+    /// To whom, who asked, and what; nothing if nobody wants to know.
+    told: Option<(Teller, Arc<Asker>, Question)>,
+}
+
+impl Note {
+    fn end(self, outcome: Result<Option<&Stats>, &QueryError>) {
+        let Some((teller, asker, question)) = self.told else { return };
+        let (stats, error) = match outcome {
+            Ok(stats) => (stats.cloned(), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        teller.tell(Told { asker, question, took: now() - self.began, stats, error });
     }
 }
 
@@ -53,7 +67,24 @@ impl Querier {
             limits: Limits { samples_max: limits.samples_max, series_max: limits.series_max, ..defaults.limits },
             ..defaults
         });
-        Querier { store, engine: Arc::new(engine), limits: Arc::new(limits), beside: None }
+        Querier {
+            store,
+            engine: Arc::new(engine),
+            limits: Arc::new(limits),
+            beside: None,
+            asker: Arc::default(),
+            teller: None,
+        }
+    }
+
+    /// The same, telling of every question that has ended.
+    pub fn telling(self, teller: Teller) -> Querier {
+        Querier { teller: Some(teller), ..self }
+    }
+
+    /// The same, asked by somebody.
+    pub fn asked_by(&self, asker: Asker) -> Querier {
+        Querier { asker: Arc::new(asker), ..self.clone() }
     }
 
     /// The same, reading also what stands in `memory`: series a store can't hold, such as native histograms in unit tests of
@@ -85,7 +116,7 @@ impl Querier {
 
     /// Evaluates a PromQL query at one moment, milliseconds.
     pub async fn instant(&self, tenant: &str, query: &str, at_ms: i64) -> Result<Answer, QueryError> {
-        self.promql(tenant, query, When::At(at_ms), None, None).await
+        self.ask(Ask::new(tenant, query, When::At(at_ms))).await
     }
 
     /// Evaluates a PromQL query at `start_ms`, `start_ms + step_ms`, … up to `end_ms`.
@@ -97,83 +128,89 @@ impl Querier {
         end_ms: i64,
         step_ms: i64,
     ) -> Result<Answer, QueryError> {
-        self.promql(tenant, query, When::Steps { start_ms, end_ms, step_ms }, None, None).await
+        self.ask(Ask::new(tenant, query, When::Steps { start_ms, end_ms, step_ms })).await
     }
 
-    /// As [`Querier::instant`], with a lookback and a timeout (never above the limit) of the caller's own, milliseconds.
-    pub async fn instant_with(
-        &self,
-        tenant: &str,
-        query: &str,
-        at_ms: i64,
-        lookback_ms: Option<i64>,
-        timeout_ms: Option<u64>,
-    ) -> Result<Answer, QueryError> {
-        self.promql(tenant, query, When::At(at_ms), lookback_ms, timeout_ms).await
-    }
-
-    /// As [`Querier::range`] over `(start_ms, end_ms, step_ms)`, with a lookback and a timeout of the caller's own.
-    pub async fn range_with(
-        &self,
-        tenant: &str,
-        query: &str,
-        (start_ms, end_ms, step_ms): (i64, i64, i64),
-        lookback_ms: Option<i64>,
-        timeout_ms: Option<u64>,
-    ) -> Result<Answer, QueryError> {
-        self.promql(tenant, query, When::Steps { start_ms, end_ms, step_ms }, lookback_ms, timeout_ms).await
-    }
-
-    /// Answers a read-only SQL query over every event table and `metrics`. Dropping the future ends the query.
-    pub async fn sql(&self, tenant: &str, text: &str) -> Result<SqlAnswer, QueryError> {
-        self.check_length(text)?;
-        let answer = sql::run(self.store.snapshot(tenant), text, &self.limits);
-        match tokio::time::timeout(Duration::from_millis(self.limits.timeout_ms), answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(QueryError::Timeout(self.limits.timeout_ms)),
-        }
-    }
-
-    async fn promql(
-        &self,
-        tenant: &str,
-        text: &str,
-        when: When,
-        lookback_ms: Option<i64>,
-        timeout_ms: Option<u64>,
-    ) -> Result<Answer, QueryError> {
-        self.check_length(text)?;
-        let engine = match lookback_ms {
-            Some(lookback_ms) => Arc::new(Engine::new(Options { lookback_ms, ..self.engine.options().clone() })),
-            None => self.engine.clone(),
+    /// Evaluates a PromQL query. Dropping the future ends it.
+    pub async fn ask(&self, ask: Ask<'_>) -> Result<Answer, QueryError> {
+        let note = self.note(|| Question::Promql { query: ask.query.to_owned(), when: ask.when });
+        let began = note.began;
+        let (engine, query) = match self.read(&ask) {
+            Ok(read) => read,
+            Err(error) => {
+                note.end(Err(&error));
+                return Err(error);
+            }
         };
-        let query = Query::parse(text, &engine.options().features).map_err(crate::promql::QueryError::Parse)?;
-        let source = StoreSource { snapshot: self.store.snapshot(tenant), beside: self.beside.clone() };
-        let timeout_ms = timeout_ms.unwrap_or(u64::MAX).min(self.limits.timeout_ms);
-        let deadline = now() + Duration::from_millis(timeout_ms);
+        let timeout_ms = ask.timeout_ms.unwrap_or(u64::MAX).min(self.limits.timeout_ms);
+        let deadline = began + Duration::from_millis(timeout_ms);
         let left = Arc::new(AtomicBool::new(false));
         let _guard = StopOnDrop(left.clone());
+        let stop = move || {
+            if left.load(Ordering::Relaxed) {
+                return Some(Stop::Cancelled);
+            }
+            (now() >= deadline).then_some(Stop::TimedOut)
+        };
+        let source = StoreSource::new(self.store.snapshot(ask.tenant), self.beside.clone(), Arc::new(stop.clone()));
         let runtime = tokio::runtime::Handle::current();
+        let when = ask.when;
         let evaluation = tokio::task::spawn_blocking(move || {
-            let stop = move || {
-                if left.load(Ordering::Relaxed) {
-                    return Some(Stop::Cancelled);
-                }
-                (now() >= deadline).then_some(Stop::TimedOut)
-            };
-            runtime.block_on(async {
+            let began = now();
+            let answer = runtime.block_on(async {
                 match when {
                     When::At(at_ms) => engine.instant(&source, &query, at_ms, &stop).await,
                     When::Steps { start_ms, end_ms, step_ms } => {
                         engine.range(&source, &query, (start_ms, end_ms, step_ms), &stop).await
                     }
                 }
-            })
+            });
+            let answer = answer.map_err(QueryError::from).map(|mut answer| {
+                let (all, reading) = (now() - began, source.reading());
+                (answer.stats.preparing, answer.stats.evaluating) = (reading, all.saturating_sub(reading));
+                answer
+            });
+            note.end(answer.as_ref().map(|answer| Some(&answer.stats)));
+            answer
         });
         match evaluation.await {
-            Ok(answer) => Ok(answer?),
+            Ok(answer) => answer,
             Err(panic) => Err(QueryError::Internal(panic.to_string())),
         }
+    }
+
+    /// Answers a read-only SQL query over every event table and `metrics`. Dropping the future ends the query.
+    pub async fn sql(&self, tenant: &str, text: &str) -> Result<SqlAnswer, QueryError> {
+        let note = self.note(|| Question::Sql(text.to_owned()));
+        let answer = async {
+            self.check_length(text)?;
+            sql::run(self.store.snapshot(tenant), text, &self.limits).await
+        };
+        let answer = match tokio::time::timeout(Duration::from_millis(self.limits.timeout_ms), answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(QueryError::Timeout(self.limits.timeout_ms)),
+        };
+        note.end(answer.as_ref().map(|_| None));
+        answer
+    }
+
+    /// The engine for a question, and the question read.
+    fn read(&self, ask: &Ask<'_>) -> Result<(Arc<Engine>, Query), QueryError> {
+        self.check_length(ask.query)?;
+        let engine = if ask.lookback_ms.is_some() || ask.per_step_stats {
+            let options = self.engine.options().clone();
+            let lookback_ms = ask.lookback_ms.unwrap_or(options.lookback_ms);
+            Arc::new(Engine::new(Options { lookback_ms, per_step_stats: ask.per_step_stats, ..options }))
+        } else {
+            self.engine.clone()
+        };
+        let query = Query::parse(ask.query, &engine.options().features).map_err(crate::promql::QueryError::Parse)?;
+        Ok((engine, query))
+    }
+
+    fn note(&self, question: impl FnOnce() -> Question) -> Note {
+        let told = self.teller.clone().map(|teller| (teller, self.asker.clone(), question()));
+        Note { began: now(), told }
     }
 
     fn check_length(&self, text: &str) -> Result<(), QueryError> {
@@ -182,8 +219,8 @@ impl Querier {
     }
 }
 
-/// The only clock of this room: it ends a question at its deadline and decides nothing about its answer.
+/// The only clock of this room: it ends a question at its deadline, says how long it took, and decides nothing about its answer.
 #[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -3,11 +3,13 @@
 pub mod admin;
 pub mod alertmanager;
 pub mod alerts;
+pub mod client;
 pub mod forecast;
 pub mod form;
 pub mod instances;
 pub mod operate;
 pub mod promql;
+pub mod query_stats;
 pub mod reply;
 pub mod series;
 pub mod sql;
@@ -84,6 +86,15 @@ impl Api {
         self.querier.store().snapshot(&self.tenant)
     }
 
+    /// What a read of the store answers, or an error once it took as long as a question may.
+    pub async fn within<T>(&self, read: impl Future<Output = Result<T, storage::ReadError>>) -> Result<T, ApiError> {
+        let limit = Duration::from_millis(self.settings.query.timeout_ms);
+        match tokio::time::timeout(limit, read).await {
+            Ok(answer) => answer.map_err(reply::read_error),
+            Err(_) => Err(ApiError { kind: ErrorType::Timeout, message: "query timed out".into() }),
+        }
+    }
+
     /// Waits until fewer than `concurrency_max` questions are being answered, at most as long as a question may run.
     pub async fn turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let patience = Duration::from_millis(self.settings.query.timeout_ms);
@@ -125,6 +136,9 @@ pub fn router(api: Api, remote_write: Router) -> Router {
         .route("/api/v2/alerts", get(alertmanager::alerts).post(alertmanager::take_alerts))
         .route("/api/v2/alerts/groups", get(alertmanager::groups))
         .route("/api/v1/targets", get(status::targets))
+        .route("/api/v1/scrape_pools", get(status::scrape_pools))
+        .route("/api/v1/targets/metadata", get(status::target_metadata))
+        .route("/api/v1/notifications", get(status::notifications))
         .route("/api/v1/alertmanagers", get(status::alertmanagers))
         .route("/api/v1/status/buildinfo", get(status::build_info))
         .route("/api/v1/status/runtimeinfo", get(status::runtime_info))

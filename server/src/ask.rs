@@ -1,7 +1,12 @@
 //! `tidewatch query …`: asks a running server over HTTP and writes the answer as a table, JSON or CSV.
 
 use anyhow::{Context, bail};
+use query::promql::{
+    matcher::{is_plain_metric_name, is_plain_name},
+    number::go_quote,
+};
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 use crate::{
     api::time::{format_ms, parse_duration_ms, parse_time_ms},
@@ -94,13 +99,21 @@ fn table(data: &Value) -> Vec<Vec<String>> {
     rows
 }
 
-/// `up{instance="a"}`.
+/// `up{instance="a"}`, or `{"up.down", instance="a"}` where the name needs quotes: a selector of the series.
 fn name(metric: &Value) -> String {
     let Some(labels) = metric.as_object() else { return String::new() };
+    let quote = |text: &str| go_quote(text.as_bytes());
+    let label = |name: &str| if is_plain_name(name) { name.to_owned() } else { quote(name) };
     let own = labels.iter().filter(|(name, _)| *name != "__name__");
-    let pairs: Vec<_> = own.map(|(name, value)| format!("{name}={:?}", value.as_str().unwrap_or(""))).collect();
+    let pairs = own.map(|(name, value)| format!("{}={}", label(name), quote(value.as_str().unwrap_or(""))));
     let metric = labels.get("__name__").and_then(Value::as_str).unwrap_or("");
-    if pairs.is_empty() && !metric.is_empty() { metric.to_owned() } else { format!("{metric}{{{}}}", pairs.join(", ")) }
+    let is_plain = metric.is_empty() || is_plain_metric_name(metric);
+    let quoted = (!is_plain).then(|| quote(metric));
+    let inside: Vec<String> = quoted.into_iter().chain(pairs).collect();
+    match (if is_plain { metric } else { "" }, inside.is_empty()) {
+        (metric, true) if !metric.is_empty() => metric.to_owned(),
+        (metric, _) => format!("{metric}{{{}}}", inside.join(", ")),
+    }
 }
 
 fn plain(value: &Value) -> String {
@@ -112,12 +125,20 @@ fn plain(value: &Value) -> String {
 }
 
 fn aligned(rows: &[Vec<String>]) -> String {
+    // a cell is one line: what would break it is written as an escape
+    let on_one_line = |cell: &String| match cell.contains(char::is_control) {
+        true => cell.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() }).collect(),
+        false => cell.clone(),
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(on_one_line).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |at: usize| rows.iter().filter_map(|r| r.get(at)).map(|c| c.chars().count()).max().unwrap_or(0);
+    // Chinese characters take two columns of a terminal
+    let width = |at: usize| rows.iter().filter_map(|r| r.get(at)).map(|c| c.width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
-    for row in rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+    for row in &rows {
+        let pad = |(cell, width): (&String, &usize)| format!("{cell}{}", " ".repeat(width - cell.width()));
+        let cells: Vec<String> = row.iter().zip(&widths).map(pad).collect();
         out.push_str(cells.join("  ").trim_end());
         out.push('\n');
     }
@@ -153,5 +174,19 @@ mod tests {
         );
         let sql = json!({"columns": [{"name": "a"}, {"name": "b"}], "rows": [[1, null], ["x", true]]});
         assert_eq!(aligned(&table(&sql)), "a  b\n1\nx  true\n");
+        let wide = json!({"columns": [{"name": "库"}, {"name": "n"}], "rows": [["订单", 1], ["a\nb", 2]]});
+        assert_eq!(aligned(&table(&wide)), "库    n\n订单  1\na\\nb  2\n");
+    }
+
+    #[test]
+    fn names_are_selectors() {
+        for (metric, expected) in [
+            (json!({}), "{}"),
+            (json!({"__name__": "up"}), "up"),
+            (json!({"__name__": "job:up:sum", "库": "订\"单"}), "job:up:sum{\"库\"=\"订\\\"单\"}"),
+            (json!({"__name__": "http.status", "a": "b"}), "{\"http.status\", a=\"b\"}"),
+        ] {
+            assert_eq!(name(&metric), expected);
+        }
     }
 }

@@ -37,6 +37,8 @@ pub struct Config {
     pub query: QueryLimits,
     /// Questions answered at once.
     pub concurrency_max: usize,
+    /// Where questions are written down, if they are.
+    pub query_log: Option<PathBuf>,
     /// Rules and receivers.
     pub alerting: alerting::Settings,
     /// The file it was read from; `None`: built-in defaults.

@@ -1,6 +1,10 @@
 //! `tidewatch`: reads the command line, the clock and the signals; everything else is the library's.
 
-use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use server::{
@@ -89,10 +93,18 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Restore { from, to } => print!("{}", storage_commands::restore(&from, &to).await?),
         Command::Why { alert, server, zh } => print!("{}", why::why(&server, &alert, zh).await?),
         Command::Query { language, server, output } => {
-            print!("{}", ask::ask(&server, &language, output, now_ms()).await?);
+            say(&ask::ask(&server, &language, output, now_ms()).await?)?;
         }
     }
     Ok(())
+}
+
+/// Prints an answer; a reader that has seen enough, as `head` has, is no failure.
+fn say(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 /// Prints a verdict; one that is not good ends the program with 1.

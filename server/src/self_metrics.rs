@@ -11,7 +11,7 @@ use ingest::{
     kafka::{self, status::Partition},
 };
 use proto::{Labels, Samples, labels::METRIC_NAME, refusal::Refusal, samples::Family, samples::SamplesBuilder};
-use query::promql::number::format_open_metrics;
+use query::{Teller, promql::number::format_open_metrics};
 
 use crate::{process_stats, reload::LastReload, request_counts::RequestCounts};
 
@@ -41,6 +41,7 @@ pub struct SelfMetrics {
     admission: Admission,
     collectors: Collectors,
     rules: Arc<OnceLock<(Alerting, Arc<LastReload>)>>,
+    query_log: Arc<OnceLock<Teller>>,
     kafka: Option<Arc<kafka::Status>>,
     started_ms: i64,
 }
@@ -91,7 +92,13 @@ impl SelfMetrics {
     /// Numbers of this server; of the topic it reads, if it reads one.
     pub fn new(admission: Admission, collectors: Collectors, kafka: Option<Arc<kafka::Status>>) -> SelfMetrics {
         let started_ms = admission.now_ms();
-        SelfMetrics { requests: Arc::default(), admission, collectors, kafka, rules: Arc::default(), started_ms }
+        let (requests, rules, query_log) = Default::default();
+        SelfMetrics { requests, admission, collectors, kafka, rules, query_log, started_ms }
+    }
+
+    /// From here on the query log is told of too.
+    pub fn watch_query_log(&self, teller: Teller) {
+        let _ = self.query_log.set(teller); // there is one
     }
 
     /// From here on rules and reloads are told of too.
@@ -117,6 +124,10 @@ impl SelfMetrics {
         self.kafka(&mut list);
         self.http(&mut list);
         self.rules(&mut list);
+        if let Some(teller) = self.query_log.get() {
+            let help = "Questions that are missing in the query log because too many waited to be written.";
+            list.counter("tidewatch_query_log_lost_total", help, teller.lost());
+        }
         list.0
     }
 

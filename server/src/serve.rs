@@ -1,11 +1,11 @@
 //! A running server: ports, store, and the tasks between them, in the order in which they open and close.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use alerting::Alerting;
 use ingest::{Admission, Collectors, Door, Kafka, admission::Clock, remote_write_http};
 use proto::DEFAULT_TENANT;
-use query::Querier;
+use query::{Querier, Teller};
 use storage::{Rows, SampleRows, Store};
 use tokio::{net::TcpListener, task::JoinHandle, time::MissedTickBehavior};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -16,6 +16,7 @@ use crate::{
     api::{self, Api},
     config::{Config, TlsConfig},
     fresh_evidence,
+    query_log::QueryLog,
     reload::{self, LastReload, Reloader},
     self_metrics::SelfMetrics,
 };
@@ -48,6 +49,15 @@ pub enum StartError {
     /// Certificates don't fit.
     #[error("grpc.tls: {0}")]
     Tls(String),
+    /// The query log can't be opened.
+    #[error("query.log_file: {}: {source}", .path.display())]
+    QueryLog {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] storage::OpenError),
@@ -79,6 +89,12 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
     let http_listener = bind("http.listen", config.http_listen).await?;
     let grpc_listener = bind("grpc.listen", config.grpc_listen).await?;
     let (http, grpc) = (address(&http_listener, config.http_listen), address(&grpc_listener, config.grpc_listen));
+    let query_log = match config.query_log.clone() {
+        Some(path) => {
+            Some(QueryLog::open(path.clone(), clock).await.map_err(|source| StartError::QueryLog { path, source })?)
+        }
+        None => None,
+    };
     let store = Store::open(config.store.clone(), clock()).await?;
     let snapshots = config.store.data_dir.join(api::admin::SNAPSHOTS);
     if let Err(e) = storage::remove_unfinished(&snapshots) {
@@ -90,7 +106,14 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
     let kafka = config.kafka.clone().map(|settings| Kafka::new(settings, admission.clone(), collectors.clone()));
     let kafka_status = kafka.as_ref().map(Kafka::status);
     let metrics = SelfMetrics::new(admission.clone(), collectors.clone(), kafka_status);
-    let querier = Querier::new(store.clone(), config.query.clone());
+    let mut querier = Querier::new(store.clone(), config.query.clone());
+    let mut tasks = Vec::new();
+    if let Some(query_log) = query_log {
+        let (teller, told) = Teller::new();
+        metrics.watch_query_log(teller.clone());
+        querier = querier.telling(teller);
+        tasks.push(tokio::spawn(query_log.run(told, stop.clone())));
+    }
 
     let grpc_task = serve_grpc(grpc_listener, config.grpc_tls.as_ref(), &admission, &collectors, stop.clone())?;
     let mut told = config.alerting.clone();
@@ -114,12 +137,12 @@ pub async fn start(config: Config, instance: String, clock: Clock) -> Result<Ser
     let api = Api::new(querier, alerting.clone(), collectors.clone(), settings, metrics.clone(), clock);
     let router = api::router(api, remote_write_http::routes(admission.clone()).merge(reload::routes(reloader.clone())));
     let http_task = serve_http(http_listener, router, stop.clone());
-    let mut tasks = vec![
+    tasks.extend([
         tokio::spawn(maintain(store.clone(), clock, stop.clone())),
         tokio::spawn(watch_self(admission, metrics, instance, stop.clone())),
         tokio::spawn(fresh_evidence::watch(store.clone(), alerting.clone(), collectors.clone(), stop.clone())),
         tokio::spawn(alert(alerting, stop.clone())),
-    ];
+    ]);
     if let Some(kafka) = kafka {
         tasks.push(tokio::spawn(kafka.run(stop.clone())));
     }
@@ -137,6 +160,7 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
 
 fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = serving.await {
             tracing::error!(%error, "the HTTP port failed");

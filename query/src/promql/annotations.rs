@@ -33,6 +33,7 @@ pub(super) enum Warning<'a> {
     MixedSchemas(&'a str),
     IncompatibleLayout(&'a str),
     ResetCollision(&'a str),
+    StartOverlap(&'a str),
 }
 
 /// What is worth knowing.
@@ -83,6 +84,7 @@ impl Warning<'_> {
             Warning::IncompatibleLayout(op) => {
                 format!("incompatible bucket layout encountered for binary operator {op}")
             }
+            Warning::StartOverlap(name) => format!("start timestamp overlap detected for metric name {}", quoted(name)),
             Warning::ResetCollision(what) => format!("conflicting counter resets during histogram {what}"),
         }
     }

@@ -1,8 +1,10 @@
 //! What one query may cost. What goes over it is an answered error, never an exhausted server.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::QueryError;
+use super::value::{Series, Steps, Tally, is_absent};
+use super::window::Window;
 
 /// Why a query is to stop; asked for through [`StopCheck`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,9 @@ pub(super) struct Budget<'a> {
     bytes: AtomicUsize,
     bytes_peak: AtomicUsize,
     ticks: AtomicUsize,
+    steps: usize,
+    queried: AtomicU64,
+    queried_per_step: Vec<AtomicU64>,
 }
 
 /// How many calls of [`Budget::tick`] pass between two looks at the stop check.
@@ -58,7 +63,62 @@ const TICKS_PER_CHECK: usize = 64;
 impl<'a> Budget<'a> {
     pub(super) fn new(limits: Limits, stop: StopCheck<'a>) -> Budget<'a> {
         let zero = || AtomicUsize::new(0);
-        Budget { limits, stop, samples: zero(), series: zero(), bytes: zero(), bytes_peak: zero(), ticks: zero() }
+        let (samples, series, bytes, bytes_peak, ticks) = (zero(), zero(), zero(), zero(), zero());
+        let (queried, queried_per_step) = (AtomicU64::new(0), Vec::new());
+        Budget { limits, stop, samples, series, bytes, bytes_peak, ticks, steps: 0, queried, queried_per_step }
+    }
+
+    /// How many steps the query has, and whether samples are counted by step.
+    pub(super) fn count_steps(&mut self, steps: usize, each: bool) {
+        self.steps = steps;
+        self.queried_per_step = (0..if each { steps } else { 0 }).map(|_| AtomicU64::new(0)).collect();
+    }
+
+    /// Counts the points of a selector's series.
+    pub(super) fn look_at_points(&self, steps: &Steps, series: &Series) {
+        if steps.tally == Tally::Nothing {
+            return;
+        }
+        let histogram = |i: usize| series.histogram(i).map_or(0, |h| h.samples());
+        if self.queried_per_step.is_empty() {
+            let floats = series.floats.iter().filter(|v| !is_absent(**v)).count() as u64;
+            let histograms = series.histograms.iter().flatten().flatten().map(|h| h.samples()).sum::<u64>();
+            return self.look_at(steps, 0, floats + histograms);
+        }
+        for (i, v) in series.floats.iter().enumerate() {
+            self.look_at(steps, i, u64::from(!is_absent(*v)) + histogram(i));
+        }
+    }
+
+    /// Counts the samples of a window at step `i` into `sum`, and by step if that is asked for.
+    pub(super) fn look_at_window(&self, steps: &Steps, i: usize, window: &Window<'_>, sum: &mut u64) {
+        let count = window.times.len() as u64 + window.histograms.iter().map(|(_, h)| h.samples()).sum::<u64>();
+        if self.queried_per_step.is_empty() { *sum += count } else { self.look_at(steps, i, count) }
+    }
+
+    /// Counts `count` samples looked at for step `i`; without counts by step, sums over steps go to any of them.
+    pub(super) fn look_at(&self, steps: &Steps, i: usize, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let at = match steps.tally {
+            Tally::Nothing => return,
+            Tally::Each => i..i + 1,
+            Tally::First => 0..1,
+            Tally::All => 0..self.steps,
+        };
+        self.queried.fetch_add(count * at.len() as u64, Relaxed);
+        self.queried_per_step.get(at).into_iter().flatten().for_each(|n| {
+            n.fetch_add(count, Relaxed);
+        });
+    }
+
+    pub(super) fn queried(&self) -> u64 {
+        self.queried.load(Relaxed)
+    }
+
+    pub(super) fn queried_per_step(&self) -> impl Iterator<Item = u64> + '_ {
+        self.queried_per_step.iter().map(|n| n.load(Relaxed))
     }
 
     pub(super) fn check_stop(&self) -> Result<(), QueryError> {

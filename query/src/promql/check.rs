@@ -2,7 +2,6 @@
 
 use super::Features;
 use super::ast::{Aggregate, Call, DurationExpr, Edges, Expr, Selector, ValueType};
-use super::durations::QueryTimes;
 use super::functions::Variadic;
 use super::number::go_quote;
 use super::parser::{Parsed, trouble};
@@ -26,7 +25,7 @@ pub(super) fn check(expr: &Expr, features: &Features) -> Parsed<()> {
         Expr::Subquery(sub) => {
             check(&sub.expr, features)?;
             if let Some(offset) = &sub.offset {
-                check_constant(offset)?;
+                check_range(offset)?;
             }
             check_positive(&sub.range)?;
             sub.step.as_ref().map_or(Ok(()), check_positive)
@@ -38,24 +37,27 @@ pub(super) fn check(expr: &Expr, features: &Features) -> Parsed<()> {
     }
 }
 
-/// Durations that can be computed now must be positive.
+/// Durations that are written out must be positive; what is computed is checked when the query's times are known.
 fn check_positive(duration: &DurationExpr) -> Parsed<()> {
-    if !duration.is_constant() {
-        return Ok(());
+    check_range(duration)?;
+    match duration.literal() {
+        Some(seconds) if seconds <= 0.0 => trouble(duration.inner_span(), "duration must be greater than 0"),
+        _ => Ok(()),
     }
-    duration.to_positive_ms(&QueryTimes::default()).map(drop).or_else(|e| trouble(e.span, e.message))
 }
 
-fn check_constant(duration: &DurationExpr) -> Parsed<()> {
-    if !duration.is_constant() {
-        return Ok(());
+fn check_range(duration: &DurationExpr) -> Parsed<()> {
+    match duration.literal() {
+        Some(seconds) if seconds.abs() > i64::MAX as f64 / 1e9 => {
+            trouble(duration.inner_span(), "duration out of range")
+        }
+        _ => Ok(()),
     }
-    duration.to_ms(&QueryTimes::default()).map(drop).or_else(|e| trouble(e.span, e.message))
 }
 
 fn check_selector(selector: &Selector) -> Parsed<()> {
     if let Some(offset) = &selector.offset {
-        check_constant(offset)?;
+        check_range(offset)?;
     }
     if let Some(name) = selector.name.as_ref().filter(|n| !n.is_empty()) {
         // The name's own matcher is the last.

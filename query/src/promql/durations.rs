@@ -15,13 +15,18 @@ pub struct QueryTimes {
     pub step_ms: i64,
 }
 
-/// A duration that has no value; the span says where.
+/// A duration that has no value.
 #[derive(Debug)]
 pub struct BadDuration {
-    /// Where it stands.
-    pub span: Span,
-    /// What is wrong with it.
+    /// Where it begins and ends, and what is wrong with it.
     pub message: String,
+}
+
+impl BadDuration {
+    fn new(duration: &DurationExpr, message: &str) -> BadDuration {
+        let Span { start, end } = duration.inner_span();
+        BadDuration { message: format!("{start}:{end}: {message}") }
+    }
 }
 
 impl DurationExpr {
@@ -32,7 +37,7 @@ impl DurationExpr {
         // Fractions of a millisecond are cut off; what is off by rounding alone is not a fraction.
         let ms = if (exact - nearest).abs() < 1e-6 { nearest } else { exact.trunc() };
         if !ms.is_finite() || ms.abs() > (i64::MAX / 1_000_000) as f64 {
-            return Err(BadDuration { span: self.span(), message: "duration is out of range".into() });
+            return Err(BadDuration::new(self, "duration is out of range"));
         }
         Ok(ms as i64)
     }
@@ -41,17 +46,26 @@ impl DurationExpr {
     pub fn to_positive_ms(&self, times: &QueryTimes) -> Result<i64, BadDuration> {
         match self.to_ms(times)? {
             ms if ms > 0 => Ok(ms),
-            _ => Err(BadDuration { span: self.span(), message: "duration must be greater than 0".into() }),
+            _ => Err(BadDuration::new(self, "duration must be greater than 0")),
         }
     }
 
-    /// Whether the value is known without the query.
-    pub fn is_constant(&self) -> bool {
+    /// The seconds of a number or duration, with its signs; `None` for what is computed.
+    pub fn literal(&self) -> Option<f64> {
         match self {
-            DurationExpr::Literal(..) => true,
-            DurationExpr::Step(_) | DurationExpr::Range(_) => false,
-            DurationExpr::Unary(_, e, _) | DurationExpr::Paren(e, _) => e.is_constant(),
-            DurationExpr::Binary(_, a, b) | DurationExpr::Extreme(_, a, b, _) => a.is_constant() && b.is_constant(),
+            DurationExpr::Literal(seconds, ..) => Some(*seconds),
+            DurationExpr::Paren(e, _) => e.literal(),
+            DurationExpr::Unary(minus, e, _) => e.literal().map(|v| if *minus { -v } else { v }),
+            _ => None,
+        }
+    }
+
+    /// Where it stands, without parentheses around it.
+    pub fn inner_span(&self) -> Span {
+        match self {
+            DurationExpr::Paren(e, _) => e.inner_span(),
+            DurationExpr::Binary(_, a, b) => a.inner_span().to(b.inner_span()),
+            other => other.span(),
         }
     }
 
@@ -76,11 +90,11 @@ impl DurationExpr {
                     BinaryOp::Sub => x - y,
                     BinaryOp::Mul => x * y,
                     BinaryOp::Div if y == 0.0 => {
-                        return Err(BadDuration { span: self.span(), message: "division by zero".into() });
+                        return Err(BadDuration::new(self, "division by zero"));
                     }
                     BinaryOp::Div => x / y,
                     BinaryOp::Mod if y == 0.0 => {
-                        return Err(BadDuration { span: self.span(), message: "modulo by zero".into() });
+                        return Err(BadDuration::new(self, "modulo by zero"));
                     }
                     BinaryOp::Mod => x % y,
                     _ => x.powf(y),

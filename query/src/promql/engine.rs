@@ -1,6 +1,7 @@
 //! The way through a query: parse, load what its selectors need, evaluate all steps, give the answer its shape.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::Labels;
 
@@ -13,7 +14,7 @@ use super::histogram::Histogram;
 use super::parser::{ParseError, parse_with};
 use super::selection;
 use super::source::{Source, SourceError};
-use super::value::{Point, Series, Steps, Value, without_name};
+use super::value::{Point, Series, Steps, Tally, Value, without_name};
 use super::{Features, Stop};
 
 /// How queries are read and evaluated.
@@ -33,6 +34,8 @@ pub struct Options {
     pub use_start_timestamps: bool,
     /// Threads one query may use.
     pub threads_max: usize,
+    /// Whether the samples looked at are counted by step.
+    pub per_step_stats: bool,
     /// What one query may cost.
     pub limits: Limits,
 }
@@ -48,6 +51,7 @@ impl Default for Options {
             type_and_unit_labels: false,
             use_start_timestamps: false,
             threads_max: std::thread::available_parallelism().map_or(1, usize::from),
+            per_step_stats: false,
             limits: Limits::default(),
         }
     }
@@ -59,7 +63,7 @@ pub enum QueryError {
     /// The text is no query (HTTP `bad_data`).
     #[error("{0}")]
     Parse(ParseError),
-    /// The times make no range (HTTP `bad_data`).
+    /// The times make no range, or a duration computed from them is none (HTTP `bad_data`).
     #[error("{0}")]
     BadRange(String),
     /// The query cannot be evaluated on this data (HTTP `execution`).
@@ -104,7 +108,7 @@ impl QueryError {
 
 impl From<BadDuration> for QueryError {
     fn from(bad: BadDuration) -> QueryError {
-        QueryError::Execution(bad.message)
+        QueryError::BadRange(bad.message)
     }
 }
 
@@ -180,16 +184,27 @@ impl AnswerValue {
 }
 
 /// What a query cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Series loaded.
     pub series: usize,
     /// Samples loaded.
     pub samples: usize,
+    /// Samples looked at, as Prometheus counts them: one that lies in the windows of two steps counts twice, a histogram as
+    /// many times 16 bytes as it takes.
+    pub queried: u64,
+    /// The same by step, times in milliseconds; empty unless [`Options::per_step_stats`].
+    pub queried_per_step: Vec<(i64, u64)>,
+    /// Most samples held at a time: those loaded, and the numbers of intermediate results.
+    pub samples_peak: usize,
     /// Most bytes held at a time in intermediate results.
     pub bytes_peak: usize,
     /// Steps evaluated.
     pub steps: usize,
+    /// How long reading samples took, as far as the caller measured it.
+    pub preparing: Duration,
+    /// How long the rest took, as far as the caller measured it.
+    pub evaluating: Duration,
 }
 
 /// A result with what is to be said about it.
@@ -292,17 +307,26 @@ impl Engine {
         step: Option<i64>,
         stop: StopCheck<'_>,
     ) -> Result<Answer, QueryError> {
-        let budget = Budget::new(self.options.limits, stop);
+        let mut budget = Budget::new(self.options.limits, stop);
         let step_ms = step.unwrap_or(1);
         let count = budget.check_steps(times.end_ms.saturating_sub(times.start_ms) / step_ms + 1)?;
-        let steps = Steps { start_ms: times.start_ms, step_ms, count };
+        let steps = Steps { start_ms: times.start_ms, step_ms, count, tally: Tally::Each };
+        budget.count_steps(count, self.options.per_step_stats);
         let data = selection::load(source, &query.expr, &times, &self.options, &budget).await?;
         let notes = Annotations::default();
         let evaluator = Evaluator { options: &self.options, times, data: &data, notes: &notes, budget: &budget };
         let value = evaluator.answer(&query.expr, &steps, step.is_some())?;
         let (warnings, infos) = notes.texts(&query.text);
-        let stats =
-            Stats { series: budget.series(), samples: budget.samples(), bytes_peak: budget.bytes_peak(), steps: count };
+        let stats = Stats {
+            series: budget.series(),
+            samples: budget.samples(),
+            queried: budget.queried(),
+            queried_per_step: steps.times().zip(budget.queried_per_step()).collect(),
+            samples_peak: budget.samples() + budget.bytes_peak() / size_of::<f64>(),
+            bytes_peak: budget.bytes_peak(),
+            steps: count,
+            ..Stats::default()
+        };
         Ok(Answer { value, warnings, infos, stats, unmatched: data.unmatched })
     }
 }

@@ -3,6 +3,7 @@
 use super::QueryError;
 use super::ast::{Edges, Selector};
 use super::eval::{Evaluator, Sink};
+use super::position::Span;
 use super::selection::{at_time, offset_ms};
 use super::source::SeriesSamples;
 use super::value::{ABSENT, Series, Steps, is_absent};
@@ -39,22 +40,29 @@ impl Evaluator<'_> {
             steps,
             |samples| {
                 if selector.edges == Edges::Smoothed {
-                    return self.smoothed(samples, steps.count, at);
+                    return Ok(self.smoothed(samples, steps.count, at, selector.span));
                 }
-                Ok(latest(samples, steps.count, at, lookback, take))
+                let found = latest(samples, steps.count, at, lookback, take);
+                found.iter().for_each(|series| self.budget.look_at_points(steps, series));
+                Ok(found)
             },
             sink,
         )
     }
 
-    /// Interpolated values; series with histograms are refused.
-    fn smoothed(
-        &self,
-        samples: &SeriesSamples,
-        steps: usize,
-        at: impl Fn(usize) -> i64,
-    ) -> Result<Option<Series>, QueryError> {
+    /// Interpolated values; a window of both floats and histograms has none.
+    fn smoothed(&self, samples: &SeriesSamples, steps: usize, at: impl Fn(usize) -> i64, span: Span) -> Option<Series> {
         let lookback = self.options.lookback_ms;
+        let context = super::range::RangeContext {
+            notes: self.notes,
+            options: self.options,
+            metric: samples.labels.metric_name(),
+            span,
+            range_ms: 0,
+            edges: Edges::Smoothed,
+            scalars: &[],
+            step: 0,
+        };
         let clean = super::window::Samples::new(samples, false);
         let mut slider = super::window::Slider::new(&clean);
         let mut out = Series::absent(samples.labels.clone(), steps);
@@ -63,14 +71,21 @@ impl Evaluator<'_> {
             let t = at(i);
             let window = slider.window(t - lookback, t + lookback, t);
             if !window.histograms.is_empty() {
-                return Err(no_histograms());
+                if !window.times.is_empty() {
+                    let mixed = super::annotations::Warning::MixedFloatsHistograms(context.metric);
+                    self.notes.warn(&mixed, span);
+                } else if let Some(h) = super::edges_histogram::smoothed_value(&context, window.histograms, t) {
+                    out.set_histogram(i, h);
+                    any = true;
+                }
+                continue;
             }
             if let Some(v) = super::edges::smoothed_value(window.times, window.values, t) {
                 out.floats[i] = v;
                 any = true;
             }
         }
-        Ok(any.then_some(out))
+        any.then_some(out)
     }
 
     /// Evaluates `one` for every series, on all cores where it pays, and hands the results on in order.
@@ -114,10 +129,6 @@ impl Evaluator<'_> {
         }
         Ok(())
     }
-}
-
-pub(super) fn no_histograms() -> QueryError {
-    QueryError::Execution("smoothed and anchored modifiers do not work with native histograms".into())
 }
 
 /// The latest sample at each step.

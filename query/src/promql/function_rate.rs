@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::annotations::{Info, Warning};
 use super::ast::Edges;
-use super::edges;
 use super::histogram::{Histogram, ResetHint};
+use super::histogram_math::{IncompatibleSchema, Reconciled};
 use super::range::RangeContext;
 use super::value::Point;
 use super::window::Window;
+use super::{edges, edges_histogram};
 
 pub(super) fn rate(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
     extrapolated(context, window, true, true)
@@ -23,82 +24,119 @@ pub(super) fn delta(context: &RangeContext<'_>, window: &Window<'_>) -> Option<P
 }
 
 /// The difference between first and last sample, counter resets undone, stretched to the window's edges: fully where
-/// samples lie about where one would expect them, else by half the usual distance, and never below a counter's zero.
+/// samples lie about where one would expect them, else by half the usual distance, and never below a counter's zero. A
+/// counter that began inside the window was zero then, which replaces the guess about its beginning and makes one sample enough.
 fn extrapolated(context: &RangeContext<'_>, window: &Window<'_>, is_counter: bool, is_rate: bool) -> Option<Point> {
-    let range_seconds = context.range_ms as f64 / 1000.0;
-    if context.edges != Edges::Inside {
-        let smoothed = context.edges == Edges::Smoothed;
-        let v = edges::difference(window.times, window.values, window.start_ms, window.end_ms, smoothed, is_counter)?;
-        return Some(Point::Float(if is_rate { v / range_seconds } else { v }));
-    }
     if !window.values.is_empty() && !window.histograms.is_empty() {
         context.notes.warn(&Warning::MixedFloatsHistograms(context.metric), context.span);
         return None;
     }
+    if context.edges != Edges::Inside {
+        return between_edges(context, window, is_counter, is_rate);
+    }
     let len = window.len();
-    if len < 2 {
+    let (first_ms, last_ms, starts) = match (window.times, window.histograms) {
+        ([first, ..], []) => (*first, *window.times.last()?, window.start_times),
+        (_, [first, ..]) => (first.0, window.histograms.last()?.0, window.histogram_starts),
+        _ => return None,
+    };
+    let starts = if is_counter && context.options.use_start_timestamps { starts } else { &[] };
+    let began = starts.first().copied().filter(|start| *start != 0 && *start > window.start_ms && *start < first_ms);
+    if len < 2 && began.is_none() {
         return None;
     }
-    let factor = |first: i64, last: i64, to_zero: Option<f64>, starts_at_zero: bool| {
-        let sampled = (last - first) as f64 / 1000.0;
-        let average = sampled / (len - 1) as f64;
+    let seconds = |ms: i64| ms as f64 / 1000.0;
+    let factor = |to_zero: Option<f64>| {
+        let average = if len > 1 { seconds(last_ms - first_ms) / (len - 1) as f64 } else { 0.0 };
         let threshold = average * 1.1;
-        let mut to_start = (first - window.start_ms) as f64 / 1000.0;
-        let mut to_end = (window.end_ms - last) as f64 / 1000.0;
+        let sampled = seconds(last_ms - began.unwrap_or(first_ms));
+        let (mut to_start, mut to_end) = (seconds(first_ms - window.start_ms), seconds(window.end_ms - last_ms));
         if to_start >= threshold {
             to_start = average / 2.0;
         }
         if let Some(to_zero) = to_zero {
             to_start = to_start.min(sampled * to_zero);
         }
-        if starts_at_zero {
+        if began.is_some() {
             to_start = 0.0;
         }
         if to_end >= threshold {
             to_end = average / 2.0;
         }
         let factor = (sampled + to_start + to_end) / sampled;
-        if is_rate { factor / range_seconds } else { factor }
+        if is_rate { factor / seconds(context.range_ms) } else { factor }
     };
-    if window.values.is_empty() {
-        let (first, last) = (&window.histograms[0], &window.histograms[len - 1]);
-        let mut result = histogram_difference(context, window, is_counter)?;
-        let mut first_time = first.0;
-        let start = if is_counter { beginning(context, window, window.histogram_starts, first_time) } else { None };
-        if let Some(start) = start
-            && result.add(&first.1).is_ok()
-        {
-            (first_time, result.hint) = (start, ResetHint::Gauge);
+    if let Some((_, first)) = window.histograms.first() {
+        let mut result = match len {
+            1 => (**first).clone(),
+            _ => histogram_difference(context, window, is_counter)?,
+        };
+        if len > 1 && began.is_some() {
+            let added = result.add(first);
+            noted(context, added, "addition").then_some(())?;
         }
-        let (count, lowest) = (result.count, first.1.count);
-        let to_zero = (is_counter && count > 0.0 && lowest >= 0.0).then(|| lowest / count);
-        result.scale(factor(first_time, last.0, to_zero, start.is_some()));
+        let to_zero = (is_counter && result.count > 0.0 && first.count >= 0.0).then(|| first.count / result.count);
+        result.scale(factor(to_zero));
         return Some(Point::Histogram(Arc::new(result)));
     }
     let (first, last) = (window.values[0], window.values[len - 1]);
     let mut result = last - first;
-    let mut first_time = window.times[0];
-    let mut starts_at_zero = false;
-    if is_counter {
-        if context.options.use_start_timestamps && !window.start_times.is_empty() {
-            for i in 1..len {
-                if window.values[i] < window.values[i - 1] || was_restarted(window, i) {
-                    result += window.values[i - 1];
-                }
-            }
-            // A counter that began inside the window was zero then: that replaces the guess about its beginning.
-            if let Some(start) = beginning(context, window, window.start_times, first_time) {
-                (starts_at_zero, first_time) = (true, start);
-                result += first;
-            }
-        } else {
-            for drop in window.drops {
-                result += window.values[drop - window.first - 1];
+    if !starts.is_empty() {
+        warn_of_overlap(context, starts, |i| window.times[i]);
+        for i in 1..len {
+            if window.values[i] < window.values[i - 1] || was_restarted(window, i) {
+                result += window.values[i - 1];
             }
         }
+    } else if is_counter {
+        for drop in window.drops {
+            result += window.values[drop - window.first - 1];
+        }
+    }
+    if began.is_some() {
+        result += first;
     }
     let to_zero = (is_counter && result > 0.0 && first >= 0.0).then(|| first / result);
-    Some(Point::Float(result * factor(first_time, window.times[len - 1], to_zero, starts_at_zero)))
+    Some(Point::Float(result * factor(to_zero)))
+}
+
+/// The same over anchored and smoothed windows: the exact difference between their edges.
+fn between_edges(context: &RangeContext<'_>, window: &Window<'_>, is_counter: bool, is_rate: bool) -> Option<Point> {
+    let (smoothed, times) = (context.edges == Edges::Smoothed, (window.start_ms, window.end_ms));
+    let range_seconds = context.range_ms as f64 / 1000.0;
+    if !window.histograms.is_empty() {
+        let mut h = edges_histogram::difference(context, window.histograms, times, smoothed, is_counter)?;
+        if is_rate {
+            h.divide(range_seconds);
+        }
+        return Some(Point::Histogram(Arc::new(h)));
+    }
+    let v = edges::difference(window.times, window.values, times.0, times.1, smoothed, is_counter)?;
+    Some(Point::Float(if is_rate { v / range_seconds } else { v }))
+}
+
+/// Says what is to be said about a combination of histograms; whether there is a result.
+pub(super) fn noted(context: &RangeContext<'_>, outcome: Result<Reconciled, IncompatibleSchema>, what: &str) -> bool {
+    match outcome {
+        Ok(reconciled) => {
+            if reconciled.bounds {
+                context.notes.info(&Info::BoundsReconciled(what), context.span);
+            }
+            true
+        }
+        Err(IncompatibleSchema) => {
+            context.notes.warn(&Warning::MixedSchemas(context.metric), context.span);
+            false
+        }
+    }
+}
+
+/// Warns if a counter claims to have begun before the sample before, and not when that one did.
+fn warn_of_overlap(context: &RangeContext<'_>, starts: &[i64], time: impl Fn(usize) -> i64) {
+    let overlaps = |i: &usize| starts[*i] != 0 && starts[*i] < time(i - 1) && starts[*i] != starts[i - 1];
+    if (1..starts.len()).any(|i| overlaps(&i)) {
+        context.notes.warn(&Warning::StartOverlap(context.metric), context.span);
+    }
 }
 
 /// Whether the counter's own start says that it was reset between samples `i - 1` and `i`.
@@ -113,13 +151,8 @@ pub(super) fn was_histogram_restarted(window: &Window<'_>, i: usize) -> bool {
 
 fn restarted(starts: &[i64], i: usize, (previous, time): (i64, i64)) -> bool {
     let (Some(before), Some(now)) = (starts.get(i - 1), starts.get(i)) else { return false };
-    *now != 0 && now != before && *now >= previous && *now <= time
-}
-
-/// When the counter of the first sample began, if that lies inside the window.
-fn beginning(context: &RangeContext<'_>, window: &Window<'_>, starts: &[i64], first_ms: i64) -> Option<i64> {
-    let start = *starts.first().filter(|_| context.options.use_start_timestamps)?;
-    (start != 0 && start > window.start_ms && start <= first_ms).then_some(start)
+    // A start exactly at the sample before is that of a delta, whose own start is known, or of a counter that knows none.
+    *now != 0 && *now < time && (*now > previous || *now == previous && *before != 0 && *before < previous)
 }
 
 fn histogram_difference(context: &RangeContext<'_>, window: &Window<'_>, is_counter: bool) -> Option<Histogram> {
@@ -150,26 +183,17 @@ fn histogram_difference(context: &RangeContext<'_>, window: &Window<'_>, is_coun
     }
     let schema = middle.iter().map(|(_, h)| h.schema).chain([first.schema, last.schema]).min().unwrap_or(0);
     let mut result = last.at_schema(schema);
-    let note = |outcome: Result<super::histogram_math::Reconciled, _>, what: &str| match outcome {
-        Ok(r) => {
-            if r.bounds {
-                notes.info(&Info::BoundsReconciled(what), span);
-            }
-            true
-        }
-        Err(super::histogram_math::IncompatibleSchema) => {
-            notes.warn(&Warning::MixedSchemas(metric), span);
-            false
-        }
-    };
-    if !note(result.subtract(&first), "subtraction") {
+    if !noted(context, result.subtract(&first), "subtraction") {
         return None;
     }
     if is_counter {
+        if use_starts && !window.histogram_starts.is_empty() {
+            warn_of_overlap(context, window.histogram_starts, |i| points[i].0);
+        }
         let mut previous = &*first;
         for (i, (_, now)) in points.iter().enumerate().skip(1) {
             let is_reset = now.is_reset_after(previous) || use_starts && was_histogram_restarted(window, i);
-            if is_reset && !note(result.add(previous), "addition") {
+            if is_reset && !noted(context, result.add(previous), "addition") {
                 return None;
             }
             previous = now;

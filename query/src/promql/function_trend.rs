@@ -72,14 +72,14 @@ enum Sample<'a> {
 }
 
 /// All samples of a window in order of time.
-fn in_order<'a>(window: &'a Window<'_>) -> Vec<Sample<'a>> {
+fn in_order<'a>(window: &'a Window<'_>) -> Vec<(i64, Sample<'a>)> {
     let floats = window.times.iter().zip(window.values).enumerate().map(|(i, (t, v))| (*t, Sample::Float(*v, i)));
     let mut all: Vec<(i64, Sample<'a>)> = floats.collect();
     if !window.histograms.is_empty() {
         all.extend(window.histograms.iter().enumerate().map(|(i, (t, h))| (*t, Sample::Histogram(h, i))));
         all.sort_by_key(|(t, _)| *t);
     }
-    all.into_iter().map(|(_, s)| s).collect()
+    all
 }
 
 /// How often `differ` holds between one sample and the next; anchored windows begin with the sample before them.
@@ -89,17 +89,18 @@ fn count_steps(
     floats_differ: impl Fn(f64, f64, usize) -> bool,
     histograms_differ: impl Fn(&Histogram, &Histogram, usize) -> bool,
 ) -> Option<Point> {
-    if context.edges != Edges::Inside {
-        let (_, values) = edges::extended(window.times, window.values, window.start_ms, window.end_ms, false)?;
-        let count = values.windows(2).filter(|pair| floats_differ(pair[0], pair[1], 0)).count();
-        return Some(Point::Float(count as f64));
-    }
-    if window.histograms.is_empty() {
+    if window.histograms.is_empty() && context.edges == Edges::Inside {
         let count =
             (1..window.values.len()).filter(|i| floats_differ(window.values[i - 1], window.values[*i], *i)).count();
         return Some(Point::Float(count as f64));
     }
-    let samples = in_order(window);
+    let mut samples = in_order(window);
+    if context.edges != Edges::Inside {
+        // from the last sample before the window, or the first in it; without any in it there is nothing to count
+        let (first, _) = edges::picks(samples.len(), |i| samples[i].0, window.start_ms, window.end_ms, false)?;
+        samples.drain(..first);
+    }
+    let samples: Vec<Sample<'_>> = samples.into_iter().map(|(_, sample)| sample).collect();
     let differ = |pair: &&[Sample<'_>]| match (pair[0], pair[1]) {
         (Sample::Float(a, _), Sample::Float(b, i)) => floats_differ(a, b, i),
         (Sample::Histogram(a, _), Sample::Histogram(b, i)) => histograms_differ(a, b, i),

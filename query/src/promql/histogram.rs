@@ -130,6 +130,18 @@ impl Histogram {
         size_of::<Histogram>() + 16 * (self.positive.len() + self.negative.len())
     }
 
+    /// How many samples it counts for in statistics: one for each 16 bytes it takes in Prometheus' memory, where 8 bytes
+    /// go to each bucket, bound and run of neighbouring buckets.
+    pub(super) fn samples(&self) -> u64 {
+        const FIXED_BYTES: usize = 168 + 8;
+        let runs = |buckets: &[(i32, f64)]| {
+            usize::from(!buckets.is_empty()) + buckets.windows(2).filter(|w| w[1].0 != w[0].0 + 1).count()
+        };
+        let lists = [&self.positive, &self.negative];
+        let parts = lists.iter().map(|b| b.len() + runs(b)).sum::<usize>() + self.bounds.len();
+        ((FIXED_BYTES + 8 * parts) / 16) as u64
+    }
+
     /// The same observations at a coarser resolution; `schema` must not exceed the present one.
     pub(super) fn at_schema(&self, schema: i32) -> Histogram {
         let mut out = self.clone();

@@ -9,7 +9,7 @@ use super::ast::{Call, Edges, Expr, Selector};
 use super::eval::{Evaluator, merge_same};
 use super::matcher::{MatchOp, Matcher};
 use super::position::Span;
-use super::value::{Series, Steps, pick};
+use super::value::{Series, Steps, Tally, pick};
 
 /// The labels that join info series to others.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -84,7 +84,8 @@ pub(super) fn info(ev: &Evaluator<'_>, call: &Call, steps: &Steps) -> Result<Vec
         infos.push(s);
         Ok(())
     })?;
-    ev.stream_samples(&selector, steps, super::eval_selector::Take::Time, &mut |s| {
+    let uncounted = Steps { tally: Tally::Nothing, ..*steps };
+    ev.stream_samples(&selector, &uncounted, super::eval_selector::Take::Time, &mut |s| {
         times.push(s);
         Ok(())
     })?;
@@ -99,7 +100,10 @@ pub(super) fn info(ev: &Evaluator<'_>, call: &Call, steps: &Steps) -> Result<Vec
             out.push(series);
             continue;
         }
-        let candidates = by_identity.get(&identity(&series.labels)).map_or(&[][..], |v| v);
+        let identity = identity(&series.labels);
+        // a series with neither label is nobody's
+        let found = by_identity.get(&identity).filter(|_| !identity.is_empty());
+        let candidates = found.map_or(&[][..], |v| v);
         enrich(&series, candidates, &wanted, must_match, steps, &mut out)?;
     }
     merge_same(out)
@@ -130,8 +134,9 @@ fn enrich(
             let name = info.labels.metric_name();
             match newest.get(name) {
                 Some((best, other)) if *best == at && *other != &info.labels => {
+                    let ms = (at * 1000.0).round() as i64;
                     return Err(QueryError::Execution(format!(
-                        "found duplicate series for info metric: existing {other}, new {}",
+                        "found duplicate series for info metric: existing {other} @ {ms}, new {} @ {ms}",
                         info.labels
                     )));
                 }

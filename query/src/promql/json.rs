@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use proto::Labels;
 
-use super::engine::{AnswerValue, MatrixSeries};
+use super::engine::{AnswerValue, MatrixSeries, VectorSample};
 use super::histogram::Histogram;
 use super::number::format_json;
 use super::value::Point;
@@ -23,22 +23,60 @@ pub fn write_value(out: &mut String, value: &AnswerValue) {
             write_string(out, text);
             out.push(']');
         }
-        AnswerValue::Vector(samples) => list(out, samples, |out, s| {
-            out.push_str("{\"metric\":");
-            write_labels(out, &s.labels);
-            match &s.value {
-                Point::Float(v) => {
-                    out.push_str(",\"value\":");
-                    float_pair(out, s.time_ms, *v);
-                }
-                Point::Histogram(h) => {
-                    out.push_str(",\"histogram\":");
-                    histogram_pair(out, s.time_ms, h);
-                }
-            }
-            out.push('}');
-        }),
+        AnswerValue::Vector(samples) => list(out, samples, write_sample),
         AnswerValue::Matrix(series) => list(out, series, write_series),
+    }
+    out.push('}');
+}
+
+/// What [`write_value`] appends but for the last `}`, in pieces of about `bytes` that are made as they are asked for: each
+/// series is gone once it is written.
+pub fn pieces(value: AnswerValue, bytes: usize) -> Box<dyn Iterator<Item = String> + Send> {
+    let head = format!("{{\"resultType\":\"{}\",\"result\":[", value.api_type());
+    match value {
+        AnswerValue::Vector(samples) => Box::new(items(head, samples, bytes, write_sample)),
+        AnswerValue::Matrix(series) => Box::new(items(head, series, bytes, write_series)),
+        short => {
+            let mut out = String::new();
+            write_value(&mut out, &short);
+            out.pop();
+            Box::new(std::iter::once(out))
+        }
+    }
+}
+
+/// A list that `head` opened, closed by the last piece.
+fn items<T>(head: String, items: Vec<T>, bytes: usize, write: fn(&mut String, &T)) -> impl Iterator<Item = String> {
+    let (mut items, mut next, mut is_first) = (items.into_iter(), Some(head), true);
+    std::iter::from_fn(move || {
+        let mut out = next.take()?;
+        for item in items.by_ref() {
+            if !std::mem::take(&mut is_first) {
+                out.push(',');
+            }
+            write(&mut out, &item);
+            if out.len() >= bytes {
+                next = Some(String::with_capacity(out.len()));
+                return Some(out);
+            }
+        }
+        out.push(']');
+        Some(out)
+    })
+}
+
+fn write_sample(out: &mut String, sample: &VectorSample) {
+    out.push_str("{\"metric\":");
+    write_labels(out, &sample.labels);
+    match &sample.value {
+        Point::Float(v) => {
+            out.push_str(",\"value\":");
+            float_pair(out, sample.time_ms, *v);
+        }
+        Point::Histogram(h) => {
+            out.push_str(",\"histogram\":");
+            histogram_pair(out, sample.time_ms, h);
+        }
     }
     out.push('}');
 }
@@ -156,4 +194,39 @@ pub fn write_string(out: &mut String, text: &str) {
         }
     }
     out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_the_whole() {
+        let sample = |i: i64| VectorSample {
+            labels: Labels::from_pairs([("i", i.to_string().as_str())]),
+            time_ms: 1_500,
+            value: Point::Float(i as f64),
+        };
+        let series = |i: i64| MatrixSeries {
+            labels: Labels::from_pairs([("i", i.to_string().as_str())]),
+            floats: (0..i).map(|t| (t * 1000, 0.5)).collect(),
+            histograms: Vec::new(),
+        };
+        let values = [
+            AnswerValue::Scalar(0, f64::NAN),
+            AnswerValue::String(0, "a\"b".into()),
+            AnswerValue::Vector(Vec::new()),
+            AnswerValue::Vector((0..9).map(sample).collect()),
+            AnswerValue::Matrix((1..9).map(series).collect()),
+        ];
+        for value in values {
+            let mut whole = String::new();
+            write_value(&mut whole, &value);
+            for bytes in [1, 100, 1 << 20] {
+                let parts: Vec<String> = pieces(value.clone(), bytes).collect();
+                assert_eq!(parts.concat() + "}", whole, "{bytes}");
+                assert!(bytes < 1 << 20 || parts.len() == 1, "{bytes}");
+            }
+        }
+    }
 }

@@ -36,7 +36,7 @@ impl Parser<'_> {
     fn duration_expr(&mut self, floor: u8, context: &str) -> Parsed<DurationExpr> {
         let mut left = self.duration_unary(context)?;
         loop {
-            let token = self.peek();
+            let token = self.peek().clone();
             let arithmetic = ["+", "-", "*", "/", "%", "^"];
             if token.kind != Kind::Operator || !arithmetic.contains(&token.word.as_str()) {
                 return Ok(left);
@@ -49,6 +49,14 @@ impl Parser<'_> {
             }
             self.next();
             let right = self.duration_expr(if *op == BinaryOp::Pow { *precedence } else { precedence + 1 }, context)?;
+            let by_zero = match op {
+                BinaryOp::Div => Some("division by zero"),
+                BinaryOp::Mod => Some("modulo by zero"),
+                _ => None,
+            };
+            if let (Some(what), Some(0.0)) = (by_zero, right.literal()) {
+                return trouble(token.span, what);
+            }
             left = DurationExpr::Binary(*op, Box::new(left), Box::new(right));
         }
     }

@@ -22,6 +22,9 @@ impl Span {
 
     /// `line:column` of the first byte, both counted from one, columns in bytes.
     pub fn line_column(self, text: &str) -> String {
+        if text.is_empty() {
+            return "unknown position".into();
+        }
         let Some(before) = text.as_bytes().get(..self.start) else { return "invalid position".into() };
         let line = 1 + before.iter().filter(|b| **b == b'\n').count();
         let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
@@ -38,6 +41,7 @@ mod tests {
         assert_eq!(Span::new(0, 1).line_column("abc"), "1:1");
         assert_eq!(Span::new(3, 3).line_column("abc"), "1:4");
         assert_eq!(Span::new(5, 6).line_column("ab\ncde"), "2:3");
+        assert_eq!(Span::default().line_column(""), "unknown position");
         assert_eq!(Span::new(99, 100).line_column("ab"), "invalid position");
     }
 }

@@ -10,10 +10,11 @@ use super::histogram::ResetHint;
 use super::position::Span;
 use super::selection::{at_time, offset_ms, subquery_steps};
 use super::source::SeriesSamples;
-use super::value::{Point, Series, Steps, is_absent};
+use super::value::{Point, Series, Steps, Tally, is_absent};
 use super::window::{Samples, Slider, Window};
 use super::{
-    Options, QueryError, edges, function_over_time as over_time, function_rate as rate, function_trend as trend,
+    Options, QueryError, edges, edges_histogram, function_over_time as over_time, function_rate as rate,
+    function_trend as trend,
 };
 
 /// What a range function knows besides its window.
@@ -74,6 +75,17 @@ pub(super) fn is_range_function(name: &str) -> bool {
     find(name).is_some()
 }
 
+/// What windows are looked at for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// A function that wants to know where counters were reset.
+    Counter,
+    /// Any other function.
+    Plain,
+    /// They are the query's result.
+    Result,
+}
+
 /// Where windows lie: their ends follow the steps, or stand still under `@`.
 #[derive(Clone, Copy)]
 struct Placement {
@@ -103,7 +115,7 @@ impl Evaluator<'_> {
         self.with_windows(
             arg,
             steps,
-            counts,
+            if counts { Use::Counter } else { Use::Plain },
             |samples, placement, edges, labels, dropped| {
                 let mut context = RangeContext {
                     notes: self.notes,
@@ -117,6 +129,7 @@ impl Evaluator<'_> {
                 };
                 let mut slider = Slider::new(samples);
                 let (mut out, mut any, mut saw_floats) = (Series::absent(labels.clone(), steps.count), false, false);
+                let mut looked_at = 0;
                 let lookback = self.options.lookback_ms;
                 let (before, after) = match edges {
                     Edges::Inside => (0, 0),
@@ -131,16 +144,15 @@ impl Evaluator<'_> {
                     if window.is_empty() {
                         continue;
                     }
+                    self.budget.look_at_window(steps, step, &window, &mut looked_at);
                     (window.start_ms, window.end_ms, context.step) = (start, end, step);
-                    if edges != Edges::Inside && !window.histograms.is_empty() {
-                        return Err(super::eval_selector::no_histograms());
-                    }
                     saw_floats |= !window.values.is_empty();
                     if let Some(point) = function(&context, &window) {
                         any = true;
                         out.set(step, point);
                     }
                 }
+                self.budget.look_at(steps, 0, looked_at);
                 if counts && saw_floats {
                     note_non_counter(&context, labels);
                 }
@@ -159,7 +171,7 @@ impl Evaluator<'_> {
         &self,
         arg: &Expr,
         steps: &Steps,
-        with_drops: bool,
+        use_of: Use,
         one: impl Fn(&Samples<'_>, Placement, Edges, &proto::Labels, bool) -> Result<Option<Series>, QueryError> + Sync,
         sink: Sink<'_>,
     ) -> Result<(), QueryError> {
@@ -171,15 +183,17 @@ impl Evaluator<'_> {
                 self.over_series(
                     &data,
                     steps,
-                    |series| one(&Samples::new(series, with_drops), placement, edges, &series.labels, false),
+                    |series| {
+                        one(&Samples::new(series, use_of == Use::Counter), placement, edges, &series.labels, false)
+                    },
                     sink,
                 )
             }
             Expr::Subquery(sub) => {
-                let (inner, placement) = self.subquery(sub, steps)?;
+                let (inner, placement) = self.subquery(sub, steps, use_of == Use::Result)?;
                 for (series, dropped) in inner {
                     self.budget.tick()?;
-                    let samples = Samples::new(&series, with_drops);
+                    let samples = Samples::new(&series, use_of == Use::Counter);
                     if let Some(out) = one(&samples, placement, Edges::Inside, &series.labels, dropped)? {
                         sink(out)?;
                     }
@@ -196,7 +210,12 @@ impl Evaluator<'_> {
     }
 
     /// Evaluates a subquery's inside and turns the columns into samples.
-    fn subquery(&self, sub: &Subquery, steps: &Steps) -> Result<(Vec<(SeriesSamples, bool)>, Placement), QueryError> {
+    fn subquery(
+        &self,
+        sub: &Subquery,
+        steps: &Steps,
+        is_result: bool,
+    ) -> Result<(Vec<(SeriesSamples, bool)>, Placement), QueryError> {
         let range_ms = sub.range.to_positive_ms(&self.times)?;
         let offset_ms = offset_ms(sub.offset.as_ref(), &self.times)?;
         let placement = Placement { range_ms, offset_ms, fixed_ms: at_time(sub.at, &self.times) };
@@ -206,6 +225,7 @@ impl Evaluator<'_> {
         if inner_steps.count == 0 {
             return Ok((Vec::new(), placement));
         }
+        let inner_steps = if is_result { Steps { tally: Tally::First, ..inner_steps } } else { inner_steps };
         let series = self.vector(&sub.expr, &inner_steps)?;
         Ok((series.into_iter().map(|s| to_samples(s, &inner_steps)).collect(), placement))
     }
@@ -214,10 +234,12 @@ impl Evaluator<'_> {
     pub(super) fn range_result(&self, arg: &Expr, steps: &Steps) -> Result<Vec<SeriesSamples>, QueryError> {
         let collected = std::sync::Mutex::new(Vec::new());
         let lookback = self.options.lookback_ms;
+        // what the inside of a subquery looked at is counted there
+        let is_subquery = matches!(arg.unparen(), Expr::Subquery(_));
         self.with_windows(
             arg,
             steps,
-            false,
+            Use::Result,
             |samples, placement, edges, labels, dropped| {
                 let end = placement.end(steps.start_ms);
                 let start = end - placement.range_ms;
@@ -228,16 +250,30 @@ impl Evaluator<'_> {
                 };
                 let mut slider = Slider::new(samples);
                 let window = slider.window(start - before, end + after, end);
+                if !is_subquery {
+                    let mut looked_at = 0;
+                    self.budget.look_at_window(steps, 0, &window, &mut looked_at);
+                    self.budget.look_at(steps, 0, looked_at);
+                }
                 let (mut times, mut values) = (window.times.to_vec(), window.values.to_vec());
+                let mut histograms = window.histograms.to_vec();
                 if edges != Edges::Inside {
-                    if !window.histograms.is_empty() {
-                        return Err(super::eval_selector::no_histograms());
-                    }
                     let smoothed = edges == Edges::Smoothed;
                     (times, values) =
                         edges::extended(window.times, window.values, start, end, smoothed).unwrap_or_default();
+                    let context = RangeContext {
+                        notes: self.notes,
+                        options: self.options,
+                        metric: labels.metric_name(),
+                        span: arg.span(),
+                        range_ms: placement.range_ms,
+                        edges,
+                        scalars: &[],
+                        step: 0,
+                    };
+                    let extended = edges_histogram::extended(&context, window.histograms, (start, end), smoothed);
+                    histograms = extended.unwrap_or_default();
                 }
-                let histograms = window.histograms.to_vec();
                 let labels = if dropped { super::value::without_name(labels) } else { labels.clone() };
                 let out = SeriesSamples { histograms, ..SeriesSamples::floats(labels, times, values) };
                 if !out.is_empty() {
@@ -256,16 +292,20 @@ impl Evaluator<'_> {
         self.with_windows(
             arg,
             steps,
-            false,
+            Use::Plain,
             |samples, placement, _, labels, _| {
                 let mut slider = Slider::new(samples);
                 let mut out = Series::absent(labels.clone(), steps.count);
+                let mut looked_at = 0;
                 for step in 0..steps.count {
                     let end = placement.end(steps.time(step));
-                    if !slider.window(end - placement.range_ms, end, end).is_empty() {
+                    let window = slider.window(end - placement.range_ms, end, end);
+                    self.budget.look_at_window(steps, step, &window, &mut looked_at);
+                    if !window.is_empty() {
                         out.floats[step] = 1.0;
                     }
                 }
+                self.budget.look_at(steps, 0, looked_at);
                 Ok(Some(out))
             },
             &mut |series| {

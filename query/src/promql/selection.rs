@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::durations::QueryTimes;
 use super::histogram::ResetHint;
 use super::source::{Selection, SeriesSamples, Source, SourceError};
-use super::value::{STALE_NAN_BITS, Steps};
+use super::value::{STALE_NAN_BITS, Steps, Tally};
 use super::{Options, QueryError};
 
 /// The samples of every selector, found by where the selector begins in the text.
@@ -69,7 +69,7 @@ pub(super) fn subquery_steps(
     let open = first_end.saturating_sub(range_ms);
     let start = open.div_euclid(step_ms).saturating_add(1).saturating_mul(step_ms);
     let count = if last_end < start { 0 } else { (last_end - start) / step_ms + 1 };
-    Ok(Steps { start_ms: start, step_ms, count: budget.check_steps(count)? })
+    Ok(Steps { start_ms: start, step_ms, count: budget.check_steps(count)?, tally: Tally::Nothing })
 }
 
 /// Loads what `expr` needs.

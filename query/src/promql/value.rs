@@ -30,12 +30,26 @@ pub enum Point {
     Histogram(Arc<Histogram>),
 }
 
+/// At which step of the query a sample that is looked at counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tally {
+    /// At the same step: these are the query's own.
+    Each,
+    /// At every step: what is evaluated once stands for all.
+    All,
+    /// At the first: the inside of a subquery that is the query's result.
+    First,
+    /// Nowhere: inside other subqueries, whose results are counted.
+    Nothing,
+}
+
 /// The steps an expression is evaluated at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Steps {
     pub(super) start_ms: i64,
     pub(super) step_ms: i64,
     pub(super) count: usize,
+    pub(super) tally: Tally,
 }
 
 impl Steps {
@@ -54,7 +68,8 @@ impl Steps {
 
     /// Only the first step.
     pub(super) fn first(&self) -> Steps {
-        Steps { count: self.count.min(1), ..*self }
+        let tally = if self.tally == Tally::Each { Tally::All } else { self.tally };
+        Steps { count: self.count.min(1), tally, ..*self }
     }
 }
 

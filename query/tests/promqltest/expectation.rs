@@ -45,8 +45,9 @@ pub struct Expected {
     no_info: bool,
     ordered: bool,
     string: Option<String>,
-    /// The result is a range vector; its points lie from the first time on, this far apart.
-    range_vector: Option<(i64, i64)>,
+    /// The result is a range vector: its points lie from the first time to the second, which is also when the query is
+    /// evaluated, the third apart.
+    pub range_vector: Option<(i64, i64, i64)>,
     series: Vec<(Labels, Vec<Written>)>,
     scalar: Option<Vec<Written>>,
 }
@@ -98,10 +99,14 @@ impl Expected {
             // `range vector from <start> step <step>`
             "range" => {
                 let words: Vec<&str> = rest.split_whitespace().collect();
-                let ["vector", "from", start, "step", step] = words[..] else {
+                let ["vector", "from", start, "to", end, "step", step] = words[..] else {
                     return Err(format!("cannot read {text}"));
                 };
-                self.range_vector = Some((time_ms(start)?, time_ms(step)?));
+                let (start, end, step) = (time_ms(start)?, time_ms(end)?, time_ms(step)?);
+                if step <= 0 || end < start {
+                    return Err(format!("{text} has no points"));
+                }
+                self.range_vector = Some((start, end, step));
             }
             _ => return Err(format!("cannot read expectation {text}")),
         }
@@ -152,9 +157,8 @@ pub fn check(expected: &Expected, answer: &Result<Answer, QueryError>, times: Op
     match (&answer.value, times) {
         (AnswerValue::Matrix(series), Some(times)) => matrix(expected, series, times),
         (AnswerValue::Matrix(series), None) => match expected.range_vector {
-            Some((start, step)) => {
-                let longest = expected.series.iter().map(|(_, p)| p.len()).max().unwrap_or(0) as i64;
-                matrix(expected, series, &(0..longest).map(|i| start + step * i).collect::<Vec<_>>())
+            Some((start, end, step)) => {
+                matrix(expected, series, &(start..=end).step_by(step as usize).collect::<Vec<_>>())
             }
             None => Err("the result is a range vector".into()),
         },
@@ -206,6 +210,14 @@ fn matrix(expected: &Expected, series: &[MatrixSeries], times: &[i64]) -> Result
     }
     for (labels, points) in &wanted {
         let found = series.iter().find(|s| s.labels == *labels);
+        if points.len() > times.len() {
+            return Err(format!("{labels}: {} points are expected at {} times", points.len(), times.len()));
+        }
+        let between =
+            found.into_iter().flat_map(|s| s.floats.iter().map(|f| f.0).chain(s.histograms.iter().map(|h| h.0)));
+        if let Some(time) = between.filter(|time| times.binary_search(time).is_err()).min() {
+            return Err(format!("{labels}: a point at {time}ms, where none is expected"));
+        }
         for (i, time) in times.iter().enumerate() {
             let got = found.and_then(|s| point_at(s, *time));
             let nothing = Written { point: None, has_hint: false };

@@ -60,6 +60,7 @@ fn wrong_expectations_are_reported() {
         ("  expect no_info\n  {a=\"1\"} 5", "unexpected infos"),
         ("  expect info msg: other\n  {a=\"1\"} 5", "other infos than expected"),
         ("  5", "expected no vector"),
+        ("  expect range vector from 0 step 1m\n", "cannot read"),
     ] {
         let script = format!("load 1m\n  m{{a=\"1\"}} 0+5x1\n\neval instant at 1m increase(m[2m])\n{expectation}\n");
         let report = script::run(&script);

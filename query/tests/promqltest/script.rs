@@ -156,6 +156,7 @@ fn evaluate(engine: &Engine, data: &MemorySource, line: &str, body: &[&str]) -> 
             check(&expected, &range((start, end, step), command.query), Some(&times))
         }
         When::Instant(t) => {
+            let t = expected.range_vector.map_or(t, |(_, end, _)| end);
             let answer = instant(t, command.query);
             check(&expected, &answer, None)?;
             repeat(engine, data, command.query, t, &expected, &answer)

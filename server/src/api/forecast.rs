@@ -20,7 +20,7 @@ const FINEST_MS: i64 = 15_000;
 
 /// Foresees the series of `query` for `horizon`.
 pub async fn forecast(State(api): State<Api>, form: Form) -> ApiResult {
-    let at_ms = form.time_ms("time", api.now_ms())?;
+    let at_ms = form.time_ms("time", api.now_ms()).map_err(|e| ApiError::parameter("time", e))?;
     let span = |name: &str| match form.duration_ms(name)? {
         Some(ms) if ms <= 0 => Err(ApiError::parameter(name, "must be longer than 0")),
         other => Ok(other),

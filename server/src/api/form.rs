@@ -45,10 +45,10 @@ impl Form {
     }
 
     /// A time in milliseconds; `default` if the parameter is empty or not there.
-    pub fn time_ms(&self, name: &str, default: i64) -> Result<i64, ApiError> {
+    pub fn time_ms(&self, name: &str, default: i64) -> Result<i64, String> {
         match self.get(name) {
             "" => Ok(default),
-            text => time::parse_time_ms(text).map_err(|e| ApiError::parameter(name, e)),
+            text => time::parse_time_ms(text).map_err(|e| format!("invalid time value for '{name}': {e}")),
         }
     }
 
@@ -67,7 +67,8 @@ impl Form {
 
     /// `start` and `end` of the metadata questions: everything unless said.
     pub fn range_ms(&self) -> Result<(i64, i64), ApiError> {
-        let (start, end) = (self.time_ms("start", MIN_TIME_MS)?, self.time_ms("end", MAX_TIME_MS)?);
+        let time = |name: &str, default| self.time_ms(name, default).map_err(ApiError::bad_data);
+        let (start, end) = (time("start", MIN_TIME_MS)?, time("end", MAX_TIME_MS)?);
         if end < start {
             return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
         }

@@ -47,6 +47,8 @@ pub struct Instance {
     pub up: Option<bool>,
     /// Last sample of `up`, milliseconds.
     pub last_seen_ms: Option<i64>,
+    /// From the sample of `up` before it to it, milliseconds.
+    pub interval_ms: Option<i64>,
     /// What its collector said last about not reaching it.
     pub error: Option<String>,
     /// Rights and extensions that are missing.
@@ -134,6 +136,10 @@ fn add_up(by_name: &mut BTreeMap<String, Instance>, series: &SeriesSamples, now_
     }
     .to_owned();
     instance.last_seen_ms = Some(seen_ms);
+    instance.interval_ms = match series.timestamps_ms[..] {
+        [.., before, last] => Some(last - before),
+        _ => None,
+    };
     instance.up = (now_ms - seen_ms <= FRESH_MS).then_some(value != 0.0);
 }
 

@@ -1,16 +1,27 @@
 //! `/api/v1/query`, `/query_range`, `/query_exemplars`, `/format_query`: PromQL over HTTP, Prometheus' forms and errors.
 
 use axum::extract::State;
-use query::promql::{Answer, AnswerValue, json::write_value};
+use query::{
+    Ask, When,
+    promql::{AnswerValue, json::pieces},
+};
 
 use super::{
     Api,
+    client::Client,
     form::Form,
+    query_stats,
     reply::{ApiError, ApiResult, ErrorType, Reply, query_error},
+    time::{MAX_TIME_MS, MIN_TIME_MS},
 };
 
 /// Most points of one series in a range answer, Prometheus' own bound.
 pub const POINTS_PER_SERIES_MAX: i64 = 11_000;
+
+/// Pieces an answer is sent in, bytes.
+const PIECE_BYTES: usize = 64 << 10;
+/// Warnings, and infos, of one answer, Prometheus' own bound.
+const NOTES_MAX: usize = 10;
 
 /// Wraps errors that the query's text caused, as Prometheus does.
 fn of_query(error: query::QueryError) -> ApiError {
@@ -26,31 +37,40 @@ struct Common {
     lookback_ms: Option<i64>,
     timeout_ms: Option<u64>,
     limit: Option<usize>,
+    /// Any value gives statistics, `all` those of each step too.
     stats: bool,
+    per_step_stats: bool,
 }
 
 fn common(form: &Form) -> Result<Common, ApiError> {
-    let lookback_ms = form.duration_ms("lookback_delta")?.filter(|ms| *ms > 0);
+    let limit = form.limit()?;
     let timeout_ms = form.duration_ms("timeout")?.map(|ms| ms.max(0) as u64);
-    Ok(Common { lookback_ms, timeout_ms, limit: form.limit()?, stats: !form.get("stats").is_empty() })
+    let lookback_ms = match form.get("lookback_delta") {
+        "" => None,
+        text => Some(
+            super::time::parse_duration_ms(text)
+                .map_err(|e| ApiError::bad_data(format!("error parsing lookback delta duration: {e}")))?,
+        ),
+    };
+    let stats = form.get("stats");
+    Ok(Common {
+        lookback_ms: lookback_ms.filter(|ms| *ms > 0),
+        timeout_ms,
+        limit,
+        stats: !stats.is_empty(),
+        per_step_stats: stats == "all",
+    })
 }
 
 /// Evaluates at one time.
-pub async fn instant(State(api): State<Api>, form: Form) -> ApiResult {
+pub async fn instant(State(api): State<Api>, client: Client, form: Form) -> ApiResult {
+    let at_ms = form.time_ms("time", api.now_ms()).map_err(|e| ApiError::parameter("time", e))?;
     let options = common(&form)?;
-    let at_ms = form.time_ms("time", api.now_ms())?;
-    let _turn = api.turn().await?;
-    let querier = &api.querier;
-    let began = tokio::time::Instant::now();
-    let answer = querier
-        .instant_with(&api.tenant, form.get("query"), at_ms, options.lookback_ms, options.timeout_ms)
-        .await
-        .map_err(of_query)?;
-    Ok(write(answer, &options, began))
+    answer(&api, client, form.get("query"), When::At(at_ms), &options).await
 }
 
 /// Evaluates at many times.
-pub async fn range(State(api): State<Api>, form: Form) -> ApiResult {
+pub async fn range(State(api): State<Api>, client: Client, form: Form) -> ApiResult {
     let (start_ms, end_ms) = (form.required_time_ms("start")?, form.required_time_ms("end")?);
     if end_ms < start_ms {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
@@ -66,18 +86,21 @@ pub async fn range(State(api): State<Api>, form: Form) -> ApiResult {
         ));
     }
     let options = common(&form)?;
-    let _turn = api.turn().await?;
-    let began = tokio::time::Instant::now();
-    let times = (start_ms, end_ms, step_ms);
-    let answer = api
-        .querier
-        .range_with(&api.tenant, form.get("query"), times, options.lookback_ms, options.timeout_ms)
-        .await
-        .map_err(of_query)?;
-    Ok(write(answer, &options, began))
+    answer(&api, client, form.get("query"), When::Steps { start_ms, end_ms, step_ms }, &options).await
 }
 
-fn write(mut answer: Answer, options: &Common, began: tokio::time::Instant) -> Reply {
+async fn answer(api: &Api, client: Client, query: &str, when: When, options: &Common) -> ApiResult {
+    let arrived = tokio::time::Instant::now();
+    let _turn = api.turn().await?;
+    let queued = arrived.elapsed();
+    let ask = Ask {
+        lookback_ms: options.lookback_ms,
+        timeout_ms: options.timeout_ms,
+        per_step_stats: options.per_step_stats,
+        ..Ask::new(&api.tenant, query, when)
+    };
+    let mut answer = api.querier.asked_by(client.0).ask(ask).await.map_err(of_query)?;
+    let took = arrived.elapsed() - queued;
     if let Some(limit) = options.limit {
         let length = match &mut answer.value {
             AnswerValue::Vector(samples) => cut(samples, limit),
@@ -88,19 +111,22 @@ fn write(mut answer: Answer, options: &Common, began: tokio::time::Instant) -> R
             answer.warnings.push(TRUNCATED.to_owned());
         }
     }
-    let mut data = String::new();
-    write_value(&mut data, &answer.value);
-    if options.stats {
-        data.pop();
-        let seconds = began.elapsed().as_secs_f64();
-        let stats = serde_json::json!({
-            "timings": {"evalTotalTime": seconds, "execTotalTime": seconds},
-            "samples": {"totalQueryableSamples": answer.stats.samples, "series": answer.stats.series,
-                "steps": answer.stats.steps, "peakBytes": answer.stats.bytes_peak},
-        });
-        data.push_str(&format!(",\"stats\":{stats}}}"));
+    let end = match options.stats {
+        true => format!(",\"stats\":{}}}", query_stats::of(&answer.stats, queued, took, options.per_step_stats)),
+        false => "}".to_owned(),
+    };
+    let data = pieces(answer.value, PIECE_BYTES).chain(std::iter::once(end));
+    Ok(Reply::pieces(data).with(first(answer.warnings, "warning"), first(answer.infos, "info")))
+}
+
+/// The first notes, and how many more there are.
+fn first(mut notes: Vec<String>, kind: &str) -> Vec<String> {
+    let more = notes.len().saturating_sub(NOTES_MAX);
+    notes.truncate(NOTES_MAX);
+    if more > 0 {
+        notes.push(format!("{more} more {kind} annotations omitted"));
     }
-    Reply::raw(data).with(answer.warnings, answer.infos)
+    notes
 }
 
 /// Prometheus' warning about a cut answer.
@@ -115,8 +141,13 @@ pub fn cut<T>(list: &mut Vec<T>, limit: usize) -> bool {
 
 /// No exemplars are kept; the question is checked all the same.
 pub async fn exemplars(State(api): State<Api>, form: Form) -> ApiResult {
-    form.range_ms()?;
-    parse(&api, &form)?;
+    let time = |name: &str, default| form.time_ms(name, default).map_err(|e| ApiError::parameter(name, e));
+    let (start_ms, end_ms) = (time("start", MIN_TIME_MS)?, time("end", MAX_TIME_MS)?);
+    if end_ms < start_ms {
+        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
+    }
+    let parsed = query::promql::parse_with(form.get("query"), api.querier.features());
+    parsed.map_err(|e| ApiError::bad_data(e.to_string()))?;
     Ok(Reply::raw("[]".into()))
 }
 

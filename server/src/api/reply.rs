@@ -7,12 +7,16 @@ use axum::{
 };
 use query::{ErrorKind, QueryError, promql::json::write_string};
 
-/// A successful answer. `data` is JSON already.
-#[derive(Debug, Default)]
+/// A successful answer. `data` is JSON already, or becomes it while it is sent.
 pub struct Reply {
-    data: String,
+    data: Data,
     warnings: Vec<String>,
     infos: Vec<String>,
+}
+
+enum Data {
+    Text(String),
+    Pieces(Box<dyn Iterator<Item = String> + Send>),
 }
 
 /// What every handler returns.
@@ -21,7 +25,12 @@ pub type ApiResult = Result<Reply, ApiError>;
 impl Reply {
     /// `data` as written.
     pub fn raw(data: String) -> Reply {
-        Reply { data, ..Reply::default() }
+        Reply { data: Data::Text(data), warnings: Vec::new(), infos: Vec::new() }
+    }
+
+    /// `data` in pieces, made while it is sent.
+    pub fn pieces(data: impl Iterator<Item = String> + Send + 'static) -> Reply {
+        Reply { data: Data::Pieces(Box::new(data)), warnings: Vec::new(), infos: Vec::new() }
     }
 
     /// `data` from a value.
@@ -36,11 +45,9 @@ impl Reply {
         self
     }
 
-    /// The answer's text.
-    pub fn body(&self) -> String {
-        let mut out = String::with_capacity(self.data.len() + 64);
-        out.push_str("{\"status\":\"success\",\"data\":");
-        out.push_str(&self.data);
+    /// What stands after `data`.
+    fn tail(&self) -> String {
+        let mut out = String::new();
         for (name, texts) in [("warnings", &self.warnings), ("infos", &self.infos)] {
             if !texts.is_empty() {
                 out.push_str(&format!(",\"{name}\":["));
@@ -60,12 +67,21 @@ impl Reply {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        json(StatusCode::OK, self.body())
+        const HEAD: &str = "{\"status\":\"success\",\"data\":";
+        let tail = self.tail();
+        let body = match self.data {
+            Data::Text(data) => Body::from([HEAD, &data, &tail].concat()),
+            Data::Pieces(pieces) => {
+                let all = std::iter::once(HEAD.to_owned()).chain(pieces).chain(std::iter::once(tail));
+                Body::from_stream(futures::stream::iter(all.map(Ok::<String, std::convert::Infallible>)))
+            }
+        };
+        json(StatusCode::OK, body)
     }
 }
 
-fn json(status: StatusCode, body: String) -> Response {
-    let mut response = Response::new(Body::from(body));
+fn json(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -142,7 +158,7 @@ impl IntoResponse for ApiError {
         let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":");
         write_string(&mut body, &self.message);
         body.push('}');
-        json(status, body)
+        json(status, Body::from(body))
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     Api,
     form::Form,
     promql::{TRUNCATED, cut},
-    reply::{ApiError, ApiResult, Reply, read_error},
+    reply::{ApiError, ApiResult, Reply},
 };
 
 /// Most entries of an answer to which no limit was given.
@@ -24,14 +24,19 @@ pub fn selectors(form: &Form) -> Result<Vec<Vec<Matcher>>, ApiError> {
 
 fn selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
     let wrong = |message: String| ApiError::parameter("match[]", message);
-    let expr = parse(text).map_err(|e| wrong(e.to_string()))?;
+    // a selector of everything is no query, and no selector here either; the words are the API's
+    let everything = || wrong("match[] must contain at least one non-empty matcher".into());
+    let expr = parse(text).map_err(|e| match e.message.ends_with("at least one non-empty matcher") {
+        true => everything(),
+        false => wrong(e.to_string()),
+    })?;
     let Expr::Selector(selector) = expr else {
         return Err(wrong(format!("{text:?} is not a series selector")));
     };
     let matchers: Result<Vec<_>, _> = selector.matchers.iter().map(stored).collect();
     let matchers = matchers.map_err(|e| wrong(e.to_string()))?;
     if matchers.iter().all(Matcher::matches_empty) {
-        return Err(wrong("match[] must contain at least one non-empty matcher".into()));
+        return Err(everything());
     }
     Ok(matchers)
 }
@@ -69,7 +74,7 @@ pub async fn series(State(api): State<Api>, form: Form) -> ApiResult {
     let snapshot = api.snapshot();
     let mut found: BTreeSet<Labels> = BTreeSet::new();
     for matchers in &selectors {
-        found.extend(snapshot.series(matchers, min_ms, max_ms, one_more(limit)).await.map_err(read_error)?);
+        found.extend(api.within(snapshot.series(matchers, min_ms, max_ms, one_more(limit))).await?);
     }
     let mut found: Vec<Labels> = found.into_iter().collect();
     let truncated = cut(&mut found, limit.unwrap_or(ENTRIES_MAX));
@@ -96,7 +101,7 @@ pub async fn labels(State(api): State<Api>, form: Form) -> ApiResult {
     let snapshot = api.snapshot();
     let mut found = BTreeSet::new();
     for matchers in &selectors {
-        found.extend(snapshot.label_names(matchers, min_ms, max_ms, one_more(limit)).await.map_err(read_error)?);
+        found.extend(api.within(snapshot.label_names(matchers, min_ms, max_ms, one_more(limit))).await?);
     }
     list(found.into_iter().collect(), limit)
 }
@@ -116,8 +121,8 @@ pub async fn label_values(State(api): State<Api>, Path(name): Path<String>, form
     let snapshot = api.snapshot();
     let mut found = BTreeSet::new();
     for matchers in &selectors {
-        let values = snapshot.label_values(&name, matchers, min_ms, max_ms, one_more(limit)).await;
-        found.extend(values.map_err(read_error)?);
+        let values = snapshot.label_values(&name, matchers, min_ms, max_ms, one_more(limit));
+        found.extend(api.within(values).await?);
     }
     list(found.into_iter().collect(), limit)
 }
@@ -148,7 +153,13 @@ fn unescape(name: &str) -> String {
 
 /// What metrics are: kind, help and unit by name.
 pub async fn metadata(State(api): State<Api>, form: Form) -> ApiResult {
-    let limit = form.count("limit")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
+    // a limit below 0 is none, in both; 0 metrics are an empty answer, 0 entries a metric are no limit
+    let number = |name: &str| match form.get(name) {
+        "" => Ok(-1),
+        text => text.parse::<i64>().map_err(|_| ApiError::bad_data(format!("{name} must be a number"))),
+    };
+    let limit = usize::try_from(number("limit")?).unwrap_or(usize::MAX);
+    let per_metric = usize::try_from(number("limit_per_metric")?).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
     let metric = form.get("metric");
     let mut families = api.snapshot().families();
     families.sort_by(|a, b| a.name.cmp(&b.name));
@@ -156,7 +167,9 @@ pub async fn metadata(State(api): State<Api>, form: Form) -> ApiResult {
     for family in families.iter().filter(|f| metric.is_empty() || f.name == metric) {
         let entry = serde_json::json!({"type": family.kind, "help": family.help, "unit": family.unit});
         if let Some(serde_json::Value::Array(entries)) = data.get_mut(&family.name) {
-            entries.push(entry);
+            if entries.len() < per_metric {
+                entries.push(entry);
+            }
         } else if data.len() < limit {
             data.insert(family.name.clone(), serde_json::Value::Array(vec![entry]));
         }

@@ -1,16 +1,17 @@
 //! `/api/v1/status/…`, `/targets`, `/alertmanagers`, `/-/healthy`, `/-/ready`: what the server says about itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{extract::State, http::StatusCode};
 use proto::labels::METRIC_NAME;
 use serde_json::{Value, json};
+use storage::Matcher;
 
 use super::{
     Api,
     form::Form,
     instances,
-    reply::{ApiResult, Reply, read_error},
+    reply::{ApiError, ApiResult, Reply},
     time::format_ms,
 };
 
@@ -42,10 +43,12 @@ pub async fn runtime_info(State(api): State<Api>) -> ApiResult {
     Reply::json(&json!({
         "startTime": format_ms(api.started_ms),
         "CWD": std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default(),
+        "hostname": rustix::system::uname().nodename().to_string_lossy(),
+        "serverTime": format_ms(api.now_ms()),
         "reloadConfigSuccess": reloaded,
         "lastConfigTime": format_ms(reloaded_ms),
         "corruptionCount": 0,
-        "goroutineCount": 0,
+        "goroutineCount": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
         "GOGC": "",
         "GODEBUG": "",
@@ -77,6 +80,7 @@ fn settings(api: &Api) -> Vec<(&'static str, String)> {
         ("query.sql_rows_max", query.sql_rows_max.to_string()),
         ("query.concurrency_max", api.settings.concurrency_max.to_string()),
         ("query.experimental", query.experimental.to_string()),
+        ("query.log_file", api.settings.query_log.as_ref().map(|f| f.display().to_string()).unwrap_or_default()),
     ]
 }
 
@@ -96,8 +100,8 @@ pub async fn tsdb(State(api): State<Api>, form: Form) -> ApiResult {
     let top = form.limit()?.unwrap_or(TOP);
     let _turn = api.turn().await?;
     let now_ms = api.now_ms();
-    let series =
-        api.snapshot().series(&[], now_ms - RECENT_MS, now_ms, COUNTED_SERIES_MAX).await.map_err(read_error)?;
+    let snapshot = api.snapshot();
+    let series = api.within(snapshot.series(&[], now_ms - RECENT_MS, now_ms, COUNTED_SERIES_MAX)).await?;
     let (mut by_metric, mut by_pair) = (BTreeMap::<String, u64>::new(), BTreeMap::<(String, String), u64>::new());
     for labels in &series {
         for (name, value) in labels {
@@ -138,10 +142,11 @@ fn most<K: AsRef<str> + Ord>(counts: &BTreeMap<K, u64>, top: usize) -> Vec<Value
 
 /// What the collectors watch, in the form of Prometheus' targets.
 pub async fn targets(State(api): State<Api>, form: Form) -> ApiResult {
-    let wants_active = matches!(form.get("state"), "" | "any" | "active");
+    let wants_active = matches!(form.get("state").to_ascii_lowercase().as_str(), "" | "any" | "active");
+    let pool = form.get("scrapePool");
     let mut active = Vec::new();
     if wants_active {
-        for instance in instances::list(&api).await? {
+        for instance in instances::list(&api).await?.into_iter().filter(|i| pool.is_empty() || i.job == pool) {
             let health = match instance.up {
                 Some(true) => "up",
                 Some(false) => "down",
@@ -157,12 +162,82 @@ pub async fn targets(State(api): State<Api>, form: Form) -> ApiResult {
                 "lastScrape": instance.last_seen_ms.map(format_ms).unwrap_or_default(),
                 "lastScrapeDuration": 0,
                 "health": health,
-                "scrapeInterval": "",
+                "scrapeInterval": instance.interval_ms.map(query::promql::number::format_duration_ms).unwrap_or_default(),
                 "scrapeTimeout": "",
             }));
         }
     }
     Reply::json(&json!({"activeTargets": active, "droppedTargets": [], "droppedTargetCounts": {}}))
+}
+
+/// The jobs of what the collectors watch: Prometheus' scrape pools.
+pub async fn scrape_pools(State(api): State<Api>) -> ApiResult {
+    let jobs: BTreeSet<String> = instances::list(&api).await?.into_iter().map(|i| i.job).collect();
+    Reply::json(&json!({ "scrapePools": jobs }))
+}
+
+/// What metrics are, for each of the targets that match. Kinds and helps are known by name, not by target, so every metric
+/// that a target has samples of is listed with what is known.
+pub async fn target_metadata(State(api): State<Api>, form: Form) -> ApiResult {
+    let number = form.get("limit").parse::<i64>();
+    let limit = match (form.get("limit"), number) {
+        ("", _) => usize::MAX,
+        (_, Ok(n)) => usize::try_from(n).unwrap_or(usize::MAX),
+        (_, Err(_)) => return Err(ApiError::bad_data("limit must be a number")),
+    };
+    let matchers = match form.get("match_target") {
+        "" => Vec::new(),
+        text => match query::promql::parse(text) {
+            Ok(query::promql::Expr::Selector(selector)) => selector.matchers,
+            Ok(_) => return Err(ApiError::parameter("match_target", format!("{text:?} is not a selector"))),
+            Err(e) => return Err(ApiError::parameter("match_target", e)),
+        },
+    };
+    let (metric, snapshot, now_ms) = (form.get("metric"), api.snapshot(), api.now_ms());
+    let families = snapshot.families();
+    let mut out = Vec::new();
+    for instance in instances::list(&api).await? {
+        let label = |name: &str| match name {
+            "instance" => instance.instance.as_str(),
+            "job" => instance.job.as_str(),
+            _ => "",
+        };
+        if !matchers.iter().all(|m| m.matches(label(m.name()))) {
+            continue;
+        }
+        let own = [Matcher::equal("instance", &instance.instance), Matcher::equal("job", &instance.job)];
+        let names = snapshot.label_values(METRIC_NAME, &own, now_ms - RECENT_MS, now_ms, COUNTED_SERIES_MAX);
+        let names: BTreeSet<String> = api.within(names).await?.into_iter().collect();
+        for family in families.iter().filter(|f| metric.is_empty() || f.name == metric) {
+            if out.len() >= limit {
+                break;
+            }
+            if names.contains(&family.name) {
+                let target = json!({"instance": instance.instance, "job": instance.job});
+                let mut entry =
+                    json!({"target": target, "type": family.kind, "help": family.help, "unit": family.unit});
+                if metric.is_empty() {
+                    entry["metric"] = json!(family.name);
+                }
+                out.push(entry);
+            }
+        }
+    }
+    Reply::json(&out)
+}
+
+/// What the server has to say to whoever looks at its pages: that it takes no writes, that a reload failed.
+pub async fn notifications(State(api): State<Api>) -> ApiResult {
+    let mut out = Vec::new();
+    let mut say =
+        |text: String, since_ms: i64| out.push(json!({"text": text, "date": format_ms(since_ms), "active": true}));
+    if let Some(why) = api.querier.store().stats().poisoned {
+        say(format!("The store takes no writes: {why}"), api.now_ms());
+    }
+    if let (false, since_ms) = api.metrics.last_reload() {
+        say("Configuration reload has failed.".into(), since_ms);
+    }
+    Reply::json(&out)
 }
 
 /// Notifications leave from here; there is no other Alertmanager.

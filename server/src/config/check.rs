@@ -117,6 +117,7 @@ pub(super) fn parse(file: &str, text: &str) -> Checked<Config> {
         store,
         query,
         concurrency_max,
+        query_log: raw.query.log_file.as_ref().map(|text| place.path(&text.value)),
         alerting: check_alerting(&place, raw.alerting)?,
         file: None,
     })

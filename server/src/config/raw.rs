@@ -227,4 +227,6 @@ pub struct RawQuery {
     pub concurrency_max: Option<Number>,
     /// Experimental PromQL.
     pub experimental: Option<bool>,
+    /// Where every question is written down.
+    pub log_file: Option<Text>,
 }

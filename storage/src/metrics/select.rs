@@ -1,7 +1,8 @@
 //! Samples of series out of parts and epochs, older appended first, so that the last of equal timestamps stays.
 //!
 //! First a plan from indexes alone (which series, which rows, how many samples at least), then the reading, a few row
-//! groups ahead of the decoding.
+//! groups ahead of the decoding. Between row groups and between epochs of the head the task yields, so that whoever waits for
+//! a read can drop it.
 
 use std::{ops::Range, sync::Arc};
 
@@ -106,6 +107,7 @@ impl Plan {
                 plan.add_group(part, group, index, wanted, (min_ts, max_ts));
                 budget.series(plan.series.len())?;
                 budget.samples(plan.samples_min)?;
+                tokio::task::yield_now().await;
             }
         }
         for epoch in &view.epochs {
@@ -195,6 +197,7 @@ impl Plan {
                 columns.move_to(&mut series[place as usize]);
             }
             budget.samples(samples)?;
+            tokio::task::yield_now().await;
         }
         for (epoch, found) in self.epochs {
             let expected = found.iter().map(|(_, place)| self.samples[*place]).sum();
@@ -203,6 +206,7 @@ impl Plan {
                 columns.move_to(&mut series[*place]);
             }
             budget.samples(samples)?;
+            tokio::task::yield_now().await;
         }
         series.retain(|s| !s.values.is_empty());
         series.iter_mut().for_each(|s| chunk::resolve(&mut s.timestamps_ms, &mut s.values));

@@ -136,6 +136,7 @@ impl MetricsView {
                 let index = part.index(group).await?;
                 let ids = index.select(matchers).into_iter().filter(|&id| index.overlaps(id, min_ms, max_ms));
                 ids.for_each(|id| show(&index.series[id as usize]));
+                tokio::task::yield_now().await;
             }
         }
         for epoch in &self.epochs {
