@@ -195,7 +195,7 @@ async fn errors_have_prometheus_form_and_words() {
             "/api/v1/query?query=up&time=x",
             400,
             "bad_data",
-            "invalid parameter \"time\": cannot parse \"x\" to a valid timestamp",
+            "invalid parameter \"time\": invalid time value for 'time': cannot parse \"x\" to a valid timestamp",
         ),
         (
             "/api/v1/query?query=up&timeout=x",

@@ -1,11 +1,18 @@
-//! PromQL beside Debian's Prometheus 2.42: the same samples in both, the same questions to both, and what they say compared: 1e-9 of a number's size, labels and kinds of errors exactly. docs/promql.md lists where versions differ.
+//! PromQL beside Debian's Prometheus 2.42: the same samples written to both, the same questions asked of both, all over HTTP,
+//! and what they say compared: 1e-9 of a number's size, labels and kinds of errors exactly. docs/promql.md lists where
+//! versions differ. Then the API with the requests of its other clients: Grafana, vmalert, our own command line.
 #![allow(clippy::unwrap_used)]
 
 mod blame;
 mod book;
+mod budget;
+mod command_line;
 mod dice;
+mod grafana;
+mod own;
 mod peers;
 mod samples;
+mod vmalert;
 
 use std::{
     collections::BTreeMap,
@@ -142,4 +149,34 @@ async fn prometheus_says_the_same() {
     let answered = tally.equal * 3;
     tally.check(&format!("{count} random queries of seed {seed}, each over a range and at a moment"));
     assert!(answered >= count, "most random queries find nothing");
+    stats_are_the_same(&peers).await;
+    peers.stop().await;
+}
+
+/// Samples looked at, in all and step by step, are counted as Prometheus counts them.
+async fn stats_are_the_same(peers: &Peers) {
+    for query in [
+        "shop_stock",
+        "shop_stock{shop=\"north\"} offset 90s",
+        "shop_temperature_celsius",
+        "-shop_stock + on (shop, kind) shop_stock",
+        "sum by (shop) (rate(shop_orders_total[3m]))",
+        "max_over_time(shop_stock[2m:10s])",
+        "sum_over_time(max_over_time(shop_stock[1m])[2m:20s])",
+        "shop_stock @ 1789999000",
+        "sum by (kind) (max_over_time(shop_stock[3m] @ 1789999000))",
+        "count(shop_odd) / scalar(sum(shop_info))",
+        "timestamp(shop_stock)",
+        "absent_over_time(shop_late[1m])",
+        "vector(1)",
+        "1 + 1",
+    ] {
+        for when in whens() {
+            let [ours, theirs] = peers.stats(query, when).await;
+            for field in ["totalQueryableSamples", "totalQueryableSamplesPerStep"] {
+                let (a, b) = (&ours["samples"][field], &theirs["samples"][field]);
+                assert!(!a.is_null() && a == b, "{query} {when:?} {field}: {a:.300} instead of {b:.300}");
+            }
+        }
+    }
 }

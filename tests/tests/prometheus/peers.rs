@@ -7,15 +7,13 @@ use std::{
     time::Duration,
 };
 
-use proto::Labels;
-use query::{
-    ErrorKind, Querier, QueryLimits,
-    promql::{AnswerValue, json::write_value},
-};
-use serde_json::{Value, json};
-use storage::{Append, Outcome, Rows, SampleRows, Store, StoreConfig};
+use serde_json::Value;
+use tests::wait::until;
 
-use super::samples::{NOW_MS, Series, write_request};
+use super::{
+    own::{self, Own},
+    samples::{NOW_MS, Series},
+};
 
 /// Series of one write.
 const SERIES_PER_WRITE: usize = 100;
@@ -23,12 +21,13 @@ const SERIES_PER_WRITE: usize = 100;
 const TOLERANCE: f64 = 1e-9;
 /// Until Prometheus answers.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Our server's clock: a day later, so that the numbers it keeps about itself lie in no window.
+const CLOCK_MS: i64 = NOW_MS + 86_400_000;
 
 /// Prometheus and ours.
 pub struct Peers {
-    ours: Querier,
+    ours: Own,
     theirs: String,
-    client: reqwest::Client,
     _prometheus: Running,
     _folder: tempfile::TempDir,
 }
@@ -74,62 +73,56 @@ pub struct Said {
 impl Peers {
     /// Starts both and writes `series` to both.
     pub async fn start(series: &[Series]) -> Peers {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let (prometheus, theirs) = start_prometheus(folder.path());
-        let store = Store::open(StoreConfig::at(folder.path().join("ours")), NOW_MS).await.unwrap();
-        let client = reqwest::Client::new();
-        let ready = async {
-            while !client.get(format!("{theirs}/-/ready")).send().await.is_ok_and(|a| a.status().is_success()) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, ready).await.expect("prometheus is ready");
+        let ours = Own::start(tempfile::tempdir().unwrap(), "alerting: {builtin_rules: false}", || CLOCK_MS).await;
+        let client = &ours.client;
+        let ready = until(PATIENCE, async || {
+            let answer = client.get(format!("{theirs}/-/ready")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        });
+        ready.await.expect("prometheus is ready");
         for part in series.chunks(SERIES_PER_WRITE) {
-            write(&store, part).await;
-            let request = client.post(format!("{theirs}/api/v1/write")).body(write_request(part));
-            let request = request.header("content-encoding", "snappy").header("content-type", "application/x-protobuf");
-            let answer = request.header("x-prometheus-remote-write-version", "0.1.0").send().await.unwrap();
-            let status = answer.status();
-            assert!(status.is_success(), "{status} {}", answer.text().await.unwrap());
+            own::write(client, &ours.url, part).await;
+            own::write(client, &theirs, part).await;
         }
-        // half of what is asked comes from a part, the rest from the head
-        store.flush(NOW_MS).await.unwrap();
-        let ours = Querier::new(store, QueryLimits::default());
-        Peers { ours, theirs, client, _prometheus: prometheus, _folder: folder }
+        // what is asked comes from parts
+        ours.server.store.flush(CLOCK_MS).await.unwrap();
+        Peers { ours, theirs, _prometheus: prometheus, _folder: folder }
+    }
+
+    /// Stops ours; Prometheus ends with the value.
+    pub async fn stop(self) {
+        self.ours.stop().await;
     }
 
     /// The answers of ours and of Prometheus. Queries are written for Prometheus 3; its predecessor knows one function by
     /// another name.
     pub async fn ask(&self, query: &str, when: When) -> [Said; 2] {
         let old = query.replace("double_exponential_smoothing(", "holt_winters(");
-        let (a, b) = tokio::join!(self.ask_ours(query, when), self.ask_theirs(&old, when));
+        let (a, b) = tokio::join!(self.ask_one(&self.ours.url, query, when), self.ask_one(&self.theirs, &old, when));
         [a, b]
     }
 
-    async fn ask_ours(&self, query: &str, when: When) -> Said {
-        let ms = |seconds: f64| (seconds * 1000.0).round() as i64;
-        let answer = match when {
-            When::At(time) => self.ours.instant("0", query, ms(time)).await,
-            When::Range(start, end, step) => {
-                self.ours.range("0", query, ms(start), ms(end), i64::from(step) * 1000).await
-            }
-        };
-        match answer {
-            Ok(answer) => Said { error: String::new(), data: written(&answer.value) },
-            Err(error) => {
-                let kind = match error.kind() {
-                    ErrorKind::BadData => "bad_data",
-                    ErrorKind::Execution => "execution",
-                    other => panic!("{query}: {other:?}: {error}"),
-                };
-                Said { error: kind.into(), data: json!(error.to_string()) }
-            }
+    async fn ask_one(&self, url: &str, query: &str, when: When) -> Said {
+        let mut body = self.answer(url, query, when, &[]).await;
+        match body["errorType"].as_str().map(str::to_owned) {
+            Some(error) => Said { error, data: body["error"].take() },
+            None => Said { error: String::new(), data: body["data"].take() },
         }
     }
 
-    async fn ask_theirs(&self, query: &str, when: When) -> Said {
+    /// The statistics of both, each step's among them.
+    pub async fn stats(&self, query: &str, when: When) -> [Value; 2] {
+        let all = [("stats", "all")];
+        let (a, b) =
+            tokio::join!(self.answer(&self.ours.url, query, when, &all), self.answer(&self.theirs, query, when, &all));
+        [a, b].map(|mut body| body["data"]["stats"].take())
+    }
+
+    async fn answer(&self, url: &str, query: &str, when: When, more: &[(&'static str, &str)]) -> Value {
         let mut form = vec![("query", query.to_owned())];
+        form.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let path = match when {
             When::At(time) => {
                 form.push(("time", time.to_string()));
@@ -140,41 +133,10 @@ impl Peers {
                 "query_range"
             }
         };
-        let request = self.client.post(format!("{}/api/v1/{path}", self.theirs)).form(&form);
+        let request = self.ours.client.post(format!("{url}/api/v1/{path}")).form(&form);
         let answer = request.send().await.unwrap_or_else(|e| panic!("{query}: no answer: {e}"));
         let text = answer.text().await.unwrap();
-        let mut body: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{query}: {e}: {text}"));
-        match body["errorType"].as_str().map(str::to_owned) {
-            Some(error) => Said { error, data: body["error"].take() },
-            None => Said { error: String::new(), data: body["data"].take() },
-        }
-    }
-}
-
-/// As the HTTP API writes it.
-fn written(value: &AnswerValue) -> Value {
-    let mut text = String::new();
-    write_value(&mut text, value);
-    serde_json::from_str(&text).unwrap()
-}
-
-async fn write(store: &Store, part: &[Series]) {
-    let labels: Vec<Labels> = part.iter().map(|s| Labels::from_pairs(&s.labels)).collect();
-    let (mut series, mut timestamps_ms, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    for (i, s) in part.iter().enumerate() {
-        for (at_ms, value) in &s.samples {
-            series.push(i as u32);
-            timestamps_ms.push(*at_ms);
-            values.push(*value);
-        }
-    }
-    let labels: Vec<&[u8]> = labels.iter().map(Labels::as_bytes).collect();
-    let rows =
-        SampleRows { labels: &labels, series: &series, timestamps_ms: &timestamps_ms, values: &values, families: &[] };
-    let append = Append { tenant: "0", origin: None, rows: Rows::Samples(rows), now_ms: NOW_MS };
-    match store.append(append).unwrap().await.unwrap() {
-        Outcome::Stored { refused, .. } if refused.is_empty() => {}
-        other => panic!("not all is stored: {other:?}"),
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{query}: {e}: {text}"))
     }
 }
 
@@ -189,6 +151,7 @@ fn start_prometheus(folder: &Path) -> (Running, String) {
         format!("--web.listen-address=127.0.0.1:{port}"),
         "--storage.tsdb.retention.time=100y".into(),
         "--web.enable-remote-write-receiver".into(),
+        "--enable-feature=promql-per-step-stats".into(),
         "--log.level=error".into(),
     ]);
     let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
