@@ -23,6 +23,7 @@ use query::Querier;
 use storage::Store;
 use tokio::sync::Notify;
 
+use self::collect::Looking;
 use crate::acknowledge::Acknowledged;
 use crate::config::Settings;
 use crate::dispatch::{Dispatcher, FlushKey};
@@ -83,6 +84,7 @@ struct Inner {
     evidence: Collector,
     evidence_places: Arc<tokio::sync::Semaphore>,
     evidence_waiting: Arc<tokio::sync::Semaphore>,
+    looking: Looking,
     numbers: RuleNumbers,
 }
 

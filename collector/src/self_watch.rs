@@ -13,6 +13,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Sends them every 10 seconds until shutdown; those of the way through Kafka, if that is the way.
 pub async fn watch(way: Way, kafka: Option<Arc<Numbers>>, reloads: Reloads, context: Context) {
+    let started_s = context.clock.now_ms() as f64 / 1000.0;
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -32,6 +33,7 @@ pub async fn watch(way: Way, kafka: Option<Arc<Numbers>>, reloads: Reloads, cont
         };
         page.add("up", &[], 1.0);
         page.add("tidewatch_collector_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        page.add("tidewatch_collector_start_time_seconds", &[], started_s);
         page.add("tidewatch_collector_spool_bytes", &[], bytes as f64);
         page.add("tidewatch_collector_spool_bytes_max", &[], bytes_max as f64);
         page.counters(&counters);

@@ -8,7 +8,7 @@ use query::Querier;
 use storage::Store;
 use tokio::sync::Notify;
 
-use super::collect::{EVIDENCE_AT_ONCE_MAX, EVIDENCE_WAITING_MAX};
+use super::collect::{EVIDENCE_AT_ONCE_MAX, EVIDENCE_WAITING_MAX, Looking};
 use super::{Alerting, Clock, Inner, Pipeline, StartError};
 use crate::acknowledge::Acknowledged;
 use crate::active::Active;
@@ -90,6 +90,7 @@ impl Alerting {
             evidence,
             evidence_places: Arc::new(tokio::sync::Semaphore::new(EVIDENCE_AT_ONCE_MAX)),
             evidence_waiting: Arc::new(tokio::sync::Semaphore::new(EVIDENCE_WAITING_MAX)),
+            looking: Looking::default(),
             numbers: RuleNumbers::default(),
         }));
         alerting.0.numbers.keep(groups.iter());

@@ -76,6 +76,7 @@ impl Alerting {
         let settings = self.settings();
         let receiver = settings.receivers.get(&parcel.message.receiver);
         let channel = receiver.and_then(|r| r.channels.get(parcel.channel)).filter(|c| c.kind() == parcel.kind);
+        self.await_evidence(&parcel.message).await;
         let known = self.0.known.lock().of(&parcel.message);
         let telling = Telling { message: &parcel.message, key: &parcel.key, known: &known, now_ms: (self.0.clock)() };
         let receipt = match channel {

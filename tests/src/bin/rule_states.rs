@@ -2,9 +2,13 @@
 //! rule that can be tried here fired and was over again.
 //!
 //! It wants to be root (loop devices, control groups) on a machine that can spare some gigabytes and fifteen minutes.
-//! `--write FILE` also writes the table there; `--own` tries only what is about collectors and Tidewatch itself, in five minutes.
+//! `--write FILE` also writes the table there; `--own` tries only what is about collectors and Tidewatch itself, in five minutes;
+//! `--late` leaves out the first and longest of four rounds, `--still` tries only the third.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::Value;
 use tests::rule_states::{board::Row, host, mariadb, own, postgres, rules::Override, stage::Stage, writes};
@@ -27,6 +31,28 @@ const NOT_HERE: [(&str, &str); 6] = [
     ("WraparoundForecast", "needs hours of history; see the forecasts' own test"),
     ("SlotLostForecast", "needs hours of history; see the forecasts' own test"),
 ];
+
+/// What is tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    All,
+    Own,
+    Late,
+    Still,
+}
+
+/// What holds the states of the first round.
+struct States {
+    host: host::HostStates,
+    postgres: postgres::PostgresStates,
+    mariadb: mariadb::MariaDbStates,
+    own: own::OwnStates,
+}
+
+#[expect(clippy::disallowed_methods, reason = "real processes are watched: the real clock is what they keep")]
+fn now_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
 
 fn overrides() -> Vec<Override> {
     let memory = host::memory_used_percent() + 9.0;
@@ -53,6 +79,12 @@ fn overrides() -> Vec<Override> {
             "above: 92, recover: 88",
             &format!("above: {memory:.0}, recover: {:.0}", memory - 2.0),
             "others work on this machine",
+        ),
+        o(
+            "CollectorSlowReads",
+            "above: 40, recover: 25",
+            "above: 10, recover: 8",
+            "a server with few tables is read in few statements, however slow each is",
         ),
         o("FileHandlesNearMax", "above: 80, recover: 70", "above: 4, recover: 2", "others work on this machine"),
         o(
@@ -105,17 +137,19 @@ fn overrides() -> Vec<Override> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let (write, own_only) = match words.as_slice() {
-        [] => (None, false),
-        [flag] if flag == "--own" => (None, true),
-        [flag, file] if flag == "--write" => (Some(file.clone()), false),
+    let (write, part) = match words.as_slice() {
+        [] => (None, Part::All),
+        [flag] if flag == "--own" => (None, Part::Own),
+        [flag] if flag == "--late" => (None, Part::Late),
+        [flag] if flag == "--still" => (None, Part::Still),
+        [flag, file] if flag == "--write" => (Some(file.clone()), Part::All),
         _ => {
-            eprintln!("rule_states: allowed: --own, --write FILE");
+            eprintln!("rule_states: allowed: --own, --late, --still, --write FILE");
             return ExitCode::from(2);
         }
     };
     let outcome = tokio::select! {
-        outcome = run(own_only) => outcome,
+        outcome = run(part) => outcome,
         () = tests::process::interrupted() => Err(anyhow::anyhow!("stopped; nothing stays behind")),
     };
     let rows = match outcome {
@@ -142,7 +176,7 @@ async fn main() -> ExitCode {
         "{} rules seen to fire; not seen: {silent:?}; without a state: {without:?}",
         rows.len() - rows.iter().filter(|r| r.fired_s.is_none()).count()
     );
-    if silent.is_empty() && (own_only || without.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if silent.is_empty() && (part != Part::All || without.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Over, or kept up by others who work on this machine.
@@ -156,52 +190,32 @@ fn names() -> Vec<String> {
     groups.iter().flat_map(|g| &g.rules).filter(|r| r.alerting().is_some()).map(|r| r.name.clone()).collect()
 }
 
-async fn run(own_only: bool) -> anyhow::Result<Vec<Row>> {
+async fn run(part: Part) -> anyhow::Result<Vec<Row>> {
     let mut stage = Stage::start(&overrides()).await?;
-    if own_only {
+    if part == Part::Own {
         return own_rules(&mut stage).await;
     }
-    let mut host_states = host::prepare(&stage)?;
-    let mut on_postgres = postgres::prepare(&mut stage).await?;
-    let mut on_mariadb = mariadb::prepare(&mut stage).await?;
-    let mut of_own = own::prepare(&mut stage)?;
+    let mut states = States {
+        host: host::prepare(&stage)?,
+        postgres: postgres::prepare(&mut stage).await?,
+        mariadb: mariadb::prepare(&mut stage).await?,
+        own: own::prepare(&mut stage)?,
+    };
     stage.collect_all()?;
     stage.until_query("count(up == 1) > 9", FIRES_WITHIN).await?;
     println!("every server is seen; {} s of past", BASELINE.as_secs());
     tokio::time::sleep(BASELINE).await;
-    let before = stage.board.firing().await;
-    let named = |a: &Value| format!("{} {}", a["labels"]["alertname"], a["labels"]["instance"]);
-    println!("firing before any state is made: {:?}", before.iter().map(named).collect::<Vec<_>>());
-
-    println!("\nfirst: all at once");
-    own::make(&mut stage, &mut of_own).await?;
-    mariadb::make(&stage, &mut on_mariadb).await?;
-    postgres::make(&stage, &mut on_postgres).await?;
-    host::make(&stage, &mut host_states).await?;
-    stage.brittle.stop();
-    stage.board.made("MysqlDown", Some("brittle"), "the server is stopped").await;
-    stage.read_slow_things_now()?;
-    let mut rules: Vec<&'static str> = vec!["MysqlDown"];
-    rules.extend(postgres::RULES.iter().chain(&postgres::REPLICA_RULES).chain(&mariadb::RULES));
-    rules.extend(host::RULES.iter().chain(&own::RULES));
-    stage.board.mark_before(&before).await;
-    let silent = stage.board.until_fired(&rules, FIRES_WITHIN).await;
-    println!("silent so far: {silent:?}");
-    println!("\nall of it ends");
-    host::heal(&stage, &mut host_states).await?;
-    own::heal(&mut stage, &mut of_own).await?;
-    mariadb::heal(&stage, &mut on_mariadb).await?;
-    postgres::heal(&stage, &mut on_postgres).await?;
-    stage.brittle.run().await?;
-    stage.board.healed(&["MysqlDown"]).await;
-    stage.read_slow_things_now()?;
-    let still = stage.board.until_resolved(&rules, RESOLVES_WITHIN).await;
-    println!("not over yet: {still:?}");
-
+    match part {
+        Part::All => states_that_stay(&mut stage, &mut states).await?,
+        Part::Still => {
+            work_stands_still(&stage, &mut states.host).await?;
+            return Ok(stage.board.rows().await);
+        }
+        Part::Own | Part::Late => {}
+    }
     println!("\nsecond: restarts and stops");
     mariadb::break_replication(&stage).await?;
     own::stop_maintenance(&stage).await?;
-    host::squeeze(&stage, &mut host_states).await?;
     stage.fragile.stop();
     stage.board.made("PostgresDown", Some("fragile"), "the server is stopped").await;
     stage.aged.stop();
@@ -218,21 +232,21 @@ async fn run(own_only: bool) -> anyhow::Result<Vec<Row>> {
     writes::make(&stage, &mut of_writes).await?;
     let mut rules: Vec<&'static str> = vec!["PostgresDown", "PostgresRestarted", "MysqlRestarted"];
     rules.extend(writes::RULES);
-    rules.extend(host::SQUEEZED.iter().chain(&["ReplicationBroken", "MaintenanceFails", "HostRebooted"]));
+    rules.extend(["ReplicationBroken", "MaintenanceFails", "HostRebooted"]);
     println!("silent so far: {:?}", stage.board.until_fired(&rules, FIRES_WITHIN).await);
     writes::heal(&stage, &mut of_writes).await?;
     mariadb::mend_replication(&stage).await?;
     own::resume_maintenance(&stage).await?;
-    host::relax(&stage, &mut host_states).await;
     stage.fragile.run().await?;
     stage.board.healed(&rules).await;
+    work_stands_still(&stage, &mut states.host).await?;
 
-    println!("\nthird: our own programs");
+    println!("\nfourth: our own programs");
     for _ in 0..4 {
         stage.stop_collector("odd", true);
+        let seen = format!("tidewatch_collector_start_time_seconds{{instance=\"odd-host\"}} > {}", now_s());
         own::collect_odd(&mut stage, &[])?;
-        // as long as one of its readings of itself takes to arrive
-        tokio::time::sleep(Duration::from_secs(8)).await;
+        stage.until_query(&seen, FIRES_WITHIN).await?;
     }
     stage.board.made("CollectorRestarts", Some("odd-host"), "kill -9 and a start, four times").await;
     println!("silent so far: {:?}", stage.board.until_fired(&["CollectorRestarts"], FIRES_WITHIN).await);
@@ -250,6 +264,49 @@ async fn run(own_only: bool) -> anyhow::Result<Vec<Row>> {
     stage.board.healed(&rules).await;
     println!("not over yet: {:?}", stage.board.until_resolved(&rules, RESOLVES_WITHIN).await);
     Ok(stage.board.rows().await)
+}
+
+/// Third round: nothing else may run, or work does not stand still.
+async fn work_stands_still(stage: &Stage, states: &mut host::HostStates) -> anyhow::Result<()> {
+    println!("\nthird: work stands still");
+    host::squeeze(stage, states).await?;
+    println!("silent so far: {:?}", stage.board.until_fired(&host::SQUEEZED, FIRES_WITHIN).await);
+    host::relax(stage, states).await;
+    println!("not over yet: {:?}", stage.board.until_resolved(&host::SQUEEZED, RESOLVES_WITHIN).await);
+    Ok(())
+}
+
+/// First round: all states that a server can be in beside all others.
+async fn states_that_stay(stage: &mut Stage, states: &mut States) -> anyhow::Result<()> {
+    let before = stage.board.firing().await;
+    let named = |a: &Value| format!("{} {}", a["labels"]["alertname"], a["labels"]["instance"]);
+    println!("firing before any state is made: {:?}", before.iter().map(named).collect::<Vec<_>>());
+
+    println!("\nfirst: all at once");
+    own::make(stage, &mut states.own).await?;
+    mariadb::make(stage, &mut states.mariadb).await?;
+    postgres::make(stage, &mut states.postgres).await?;
+    host::make(stage, &mut states.host).await?;
+    stage.brittle.stop();
+    stage.board.made("MysqlDown", Some("brittle"), "the server is stopped").await;
+    stage.read_slow_things_now()?;
+    let mut rules: Vec<&'static str> = vec!["MysqlDown"];
+    rules.extend(postgres::RULES.iter().chain(&postgres::REPLICA_RULES).chain(&mariadb::RULES));
+    rules.extend(host::RULES.iter().chain(&own::RULES));
+    stage.board.mark_before(&before).await;
+    let silent = stage.board.until_fired(&rules, FIRES_WITHIN).await;
+    println!("silent so far: {silent:?}");
+    println!("\nall of it ends");
+    host::heal(stage, &mut states.host).await?;
+    own::heal(stage, &mut states.own).await?;
+    mariadb::heal(stage, &mut states.mariadb).await?;
+    postgres::heal(stage, &mut states.postgres).await?;
+    stage.brittle.run().await?;
+    stage.board.healed(&["MysqlDown"]).await;
+    stage.read_slow_things_now()?;
+    let still = stage.board.until_resolved(&rules, RESOLVES_WITHIN).await;
+    println!("not over yet: {still:?}");
+    Ok(())
 }
 
 /// Only what is about collectors and Tidewatch itself.

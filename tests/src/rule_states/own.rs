@@ -159,12 +159,16 @@ pub async fn resume_maintenance(stage: &Stage) -> anyhow::Result<()> {
 /// Kills the server, damages the middle of its log, and starts it again.
 pub async fn crash_with_damage(stage: &mut Stage) -> anyhow::Result<()> {
     stage.kill_server();
-    let segments = fs::read_dir(stage.path("data/log"))?.filter_map(|e| e.ok().map(|e| e.path()));
-    let size = |p: &PathBuf| fs::metadata(p).map_or(0, |m| m.len());
-    let largest = segments.max_by_key(size);
-    if let Some(segment) = largest {
-        let at = size(&segment) / 3;
-        fs::File::options().write(true).open(&segment)?.write_all_at(&[0xa5; 300], at)?;
+    // the newest with much in it: zeros follow what is written
+    let mut segments: Vec<PathBuf> =
+        fs::read_dir(stage.path("data/log"))?.filter_map(|e| e.ok().map(|e| e.path())).collect();
+    segments.sort();
+    for segment in segments.iter().rev() {
+        let written = fs::read(segment)?.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        if written > 30_000 {
+            fs::File::options().write(true).open(segment)?.write_all_at(&[0xa5; 300], written as u64 / 2)?;
+            break;
+        }
     }
     stage.run_server().await?;
     stage.board.made("TidewatchRestarted", None, "kill -9 and a start").await;

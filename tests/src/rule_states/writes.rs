@@ -16,6 +16,7 @@ const CHECKPOINTS: usize = 12;
 pub struct WriteStates {
     loops: JoinSet<()>,
     primary: String,
+    pool: u64,
 }
 
 /// Brings them about.
@@ -34,18 +35,21 @@ pub async fn make(stage: &Stage, states: &mut WriteStates) -> anyhow::Result<()>
     });
     stage.board.made("TempSpill", Some("shop"), "100000 rows of 200 bytes are sorted in 64 kB, again and again").await;
     let mut store = stage.store.connect("root").await?;
+    states.pool = store.query_first("SELECT @@innodb_buffer_pool_size").await?.unwrap_or_default();
     store.query_drop("SET GLOBAL innodb_adaptive_flushing = OFF").await?;
+    store.query_drop("SET GLOBAL innodb_max_dirty_pages_pct = 99.9").await?;
+    store.query_drop("SET GLOBAL innodb_buffer_pool_size = 268435456").await?;
     states.loops.spawn(async move {
         let _ = store.query_drop("SET sql_log_bin = 0").await;
         let change = "UPDATE app.wide SET pad = repeat(char(97 + rand() * 25), 1000) WHERE id BETWEEN ";
         for i in 0.. {
-            let first = i * 7919 % 99_000;
+            let first = i * 100 % 40_000;
             if store.query_drop(format!("{change}{first} AND {}", first + 100)).await.is_err() {
                 return;
             }
         }
     });
-    let what = "rows of a table of 100 MB are changed all over it, innodb_adaptive_flushing is off";
+    let what = "40 MB of a table are changed again and again, they fit into memory, innodb_adaptive_flushing is off";
     stage.board.made("RedoPressure", Some("store"), what).await;
     let replica = stage.shop_replica.connect("postgres").await?;
     states.primary = replica.query_one("SHOW primary_conninfo", &[]).await?.get(0);
@@ -62,6 +66,8 @@ pub async fn heal(stage: &Stage, states: &mut WriteStates) -> anyhow::Result<()>
     states.loops.shutdown().await;
     let mut store = stage.store.connect("root").await?;
     store.query_drop("SET GLOBAL innodb_adaptive_flushing = ON").await?;
+    store.query_drop("SET GLOBAL innodb_max_dirty_pages_pct = DEFAULT").await?;
+    store.query_drop(format!("SET GLOBAL innodb_buffer_pool_size = {}", states.pool)).await?;
     let replica = stage.shop_replica.connect("postgres").await?;
     let quoted = states.primary.replace('\'', "''");
     replica.batch_execute(&format!("ALTER SYSTEM SET primary_conninfo = '{quoted}'")).await?;
