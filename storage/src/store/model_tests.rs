@@ -112,7 +112,9 @@ impl Model {
         if random.bool() {
             store.maintain(self.now_ms).await.unwrap();
         }
-        let restored = StoreConfig { data_dir: place.path().join("restored"), ..config.clone() };
+        // to local files, wherever its parts were: a bucket would have to be empty
+        let object_store = crate::ObjectStoreConfig::Local;
+        let restored = StoreConfig { data_dir: place.path().join("restored"), object_store, ..config.clone() };
         crate::restore(&to, &restored, &["alerting"]).await.unwrap();
         self.check(&Store::open(restored, self.now_ms).await.unwrap()).await;
     }
