@@ -45,7 +45,8 @@ impl Pair {
         let options = ["shared_preload_libraries=pg_stat_statements", "autovacuum=off"];
         let pair = Pair { postgres: Postgres::start(&options).await?, mariadb: MariaDb::start(&[]).await? };
         let client = pair.postgres.connect("postgres").await?;
-        client.batch_execute("create extension pg_stat_statements; create database shop").await?;
+        client.batch_execute("create extension pg_stat_statements").await?;
+        client.batch_execute("create database shop").await?;
         client.batch_execute("create role exporter login; grant pg_monitor to exporter").await?;
         client.batch_execute(&grants(Engine::Postgresql, "tidewatch")).await?;
         let shop = pair.postgres.connect("shop").await?;
