@@ -222,6 +222,7 @@ pub async fn heal(stage: &Stage, states: &mut MariaDbStates) -> anyhow::Result<(
         &mut root,
         &[
             "ALTER TABLE app.counted AUTO_INCREMENT = 1",
+            "SET GLOBAL table_open_cache = 2000",
             "TRUNCATE TABLE performance_schema.events_statements_summary_by_digest",
         ],
     )
