@@ -151,7 +151,7 @@ async fn parts_in_s3_outlive_kills_the_cache_the_bucket_s_absence_and_the_data_d
     assert!(site.number("tidewatch_storage_cache_misses_total").await > 0.0);
 
     // nobody else takes the store by accident; whoever means it gets all of it from the bucket alone
-    let flushed = async || (site.number("tidewatch_storage_head_series").await == 0.0).then_some(());
+    let flushed = async || (site.number("tidewatch_storage_log_bytes").await == 0.0).then_some(());
     assert!(wait::until(DEADLINE, flushed).await.is_some(), "{}", site.output());
     server.kill();
     let mut other = site.launch(&second, &[], "other.log");
