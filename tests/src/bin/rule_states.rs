@@ -270,6 +270,8 @@ async fn run(part: Part) -> anyhow::Result<Vec<Row>> {
 async fn work_stands_still(stage: &Stage, states: &mut host::HostStates) -> anyhow::Result<()> {
     println!("\nthird: work stands still");
     host::squeeze(stage, states).await?;
+    stage.board.until_fired(&["MemoryPressure"], FIRES_WITHIN).await;
+    host::read_directly(stage, states).await?;
     println!("silent so far: {:?}", stage.board.until_fired(&host::SQUEEZED, FIRES_WITHIN).await);
     host::relax(stage, states).await;
     println!("not over yet: {:?}", stage.board.until_resolved(&host::SQUEEZED, RESOLVES_WITHIN).await);
