@@ -17,7 +17,7 @@ demo: setup-servers web ## private PostgreSQL and MariaDB, load, `tidewatch up`,
 	$(CARGO) build --bin tidewatch --bin demo
 	exec "$(TARGET_DIR)/debug/demo" $(if $(ONCE),--once) $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
 
-rules: setup-servers ## every built-in rule on a real state: made, fired, over; table in docs/rule-pack.md (root, 15 minutes)
+rules: setup-servers ## every built-in rule on a real state: made, fired, over; table in docs/rule-pack.md (root, 30 minutes, nothing else running)
 	$(CARGO) build --workspace --bins
 	"$(TARGET_DIR)/debug/rule_states" --write docs/rule-pack.md
 

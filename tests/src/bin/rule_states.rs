@@ -1,7 +1,7 @@
 //! Every rule of the pack against a real state: made, seen to fire, ended, seen to be over. Prints a table; exits 0 only if every
 //! rule that can be tried here fired and was over again.
 //!
-//! It wants to be root (loop devices, control groups) on a machine that can spare some gigabytes and fifteen minutes.
+//! It wants to be root (loop devices, control groups) on a machine that can spare some gigabytes and half an hour.
 //! `--write FILE` also writes the table there; `--own` tries only what is about collectors and Tidewatch itself, in five minutes;
 //! `--late` leaves out the first and longest of four rounds, `--still` tries only the third.
 
@@ -336,7 +336,7 @@ fn table(rows: &[Row]) -> String {
         }
         let thresholds = if changed.is_empty() { "as shipped".to_owned() } else { changed.join("; ") };
         let fired = match row.fired_s {
-            _ if row.before => "there before: others' work on this machine".to_owned(),
+            _ if row.before => "there before any state was made, so not seen to begin".to_owned(),
             Some(s) => format!("{s:.0} s, {}", row.level),
             None => "not".to_owned(),
         };
