@@ -37,6 +37,7 @@ for word in "$@"; do
       need prometheus-mysqld-exporter prometheus-mysqld-exporter
       need prometheus-node-exporter prometheus-node-exporter ;;
     kafka)
+      need openssl openssl
       need java default-jre-headless
       need mvn maven ;;
     *) echo "setup.sh: unknown word '$word'; allowed: servers browser node peers pools exporters kafka" >&2; exit 2 ;;

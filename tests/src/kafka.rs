@@ -1,7 +1,8 @@
 //! A private Apache Kafka of one node (KRaft), fetched by Maven once and started by `java`: its own folder, free loopback
 //! ports, gone with its value.
 //!
-//! Beside the open listener there is one with SASL: `reader` by PLAIN, `sender` by SCRAM-SHA-256 and SCRAM-SHA-512.
+//! Beside the open listener there is one with TLS and SASL: `reader` by PLAIN, `sender` by SCRAM-SHA-256 and SCRAM-SHA-512, and
+//! either must show a certificate of the broker's authority.
 
 use std::{
     fs::{self, File},
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 use crate::{
     postgres::StartError,
     process::{Guard, free_port},
+    tls::{Authority, Identity},
     wait,
 };
 
@@ -43,7 +45,7 @@ pub struct Kafka {
     dir: TempDir,
     libraries: PathBuf,
     port: u16,
-    sasl_port: u16,
+    tls_port: u16,
 }
 
 /// The folder with Kafka's jars beside the built programs; filled by Maven the first time.
@@ -92,7 +94,11 @@ impl Kafka {
     pub async fn start() -> Result<Kafka, StartError> {
         let libraries = libraries()?;
         let dir = tempfile::Builder::new().prefix("tw-kafka-").tempdir()?;
-        let mut kafka = Kafka { guard: None, libraries, port: free_port()?, sasl_port: free_port()?, dir };
+        let mut kafka = Kafka { guard: None, libraries, port: free_port()?, tls_port: free_port()?, dir };
+        let authority = Authority::new(kafka.dir.path(), "kafka")?;
+        let Identity { cert_file, key_file } = authority.issue("broker")?;
+        authority.issue("client")?;
+        fs::write(kafka.dir.path().join("broker.store"), [fs::read(key_file)?, fs::read(cert_file)?].concat())?;
         fs::write(kafka.properties_file(), kafka.properties(free_port()?))?;
         let mut format = kafka.java();
         format.args(["kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c"]);
@@ -109,10 +115,10 @@ impl Kafka {
     }
 
     fn properties(&self, controller_port: u16) -> String {
-        let (port, sasl_port, data) = (self.port, self.sasl_port, self.dir.path().join("data"));
+        let (port, tls_port, folder) = (self.port, self.tls_port, self.dir.path().display());
         let jaas = "org.apache.kafka.common.security";
         let (reader, password) = READER;
-        let open = format!("PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port}");
+        let open = format!("PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{tls_port}");
         format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
@@ -121,17 +127,21 @@ impl Kafka {
              inter.broker.listener.name=PLAINTEXT\n\
              listeners={open},CONTROLLER://127.0.0.1:{controller_port}\n\
              advertised.listeners={open}\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL\n\
+             ssl.keystore.type=PEM\n\
+             ssl.keystore.location={folder}/broker.store\n\
+             ssl.truststore.type=PEM\n\
+             ssl.truststore.location={folder}/ca.pem\n\
+             listener.name.sasl_ssl.ssl.client.auth=required\n\
              sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
-             listener.name.sasl_plaintext.plain.sasl.jaas.config={jaas}.plain.PlainLoginModule required \
+             listener.name.sasl_ssl.plain.sasl.jaas.config={jaas}.plain.PlainLoginModule required \
              user_{reader}=\"{password}\";\n\
-             listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config={jaas}.scram.ScramLoginModule required;\n\
-             listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config={jaas}.scram.ScramLoginModule required;\n\
-             log.dirs={}\n\
+             listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={jaas}.scram.ScramLoginModule required;\n\
+             listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={jaas}.scram.ScramLoginModule required;\n\
+             log.dirs={folder}/data\n\
              offsets.topic.replication.factor=1\n\
              offsets.topic.num.partitions=1\n\
-             auto.create.topics.enable=false\n",
-            data.display()
+             auto.create.topics.enable=false\n"
         )
     }
 
@@ -195,9 +205,20 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Its listener with SASL.
-    pub fn sasl_broker(&self) -> String {
-        format!("127.0.0.1:{}", self.sasl_port)
+    /// Its listener with TLS and SASL.
+    pub fn tls_broker(&self) -> String {
+        format!("127.0.0.1:{}", self.tls_port)
+    }
+
+    /// PEM of the authority that signed its certificate.
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// A certificate it takes.
+    pub fn identity(&self) -> Identity {
+        let [cert_file, key_file] = ["client.pem", "client.key"].map(|name| self.dir.path().join(name));
+        Identity { cert_file, key_file }
     }
 
     /// A configuration of clients of the open listener.

@@ -3,7 +3,7 @@
 //! Every server runs in a private folder on a free loopback port, as the account its package made for it, and is gone
 //! when its value is dropped. Nothing here sleeps for a state: `wait::until` polls with a deadline.
 //!
-//! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` (`postgres_versions`) · `mariadb` · `galera` · `pgbouncer` · `kafka` · `load` (rows
+//! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` (`postgres_versions`) · `mariadb` · `galera` · `pgbouncer` · `tls` · `kafka` · `load` (rows
 //! that are counted on both sides) · `rule_states` · `s3` · `program` (our own) · `receiver` · `shop` (load) · `fault_stage`, `fault_disk`,
 //! `fault_postgres`, `fault_mariadb` (ten real faults) · `fuzzing` (everything that reads bytes from outside).
 
@@ -27,6 +27,7 @@ pub mod rule_states;
 pub mod s3;
 pub mod shop;
 pub mod smtp;
+pub mod tls;
 pub mod wait;
 
 pub use mariadb::MariaDb;

@@ -1,5 +1,5 @@
 //! What is collected is stored, each once, on the road through a real Apache Kafka, while `tidewatch`, the collector and the
-//! broker are killed at random moments; what can never be stored is put aside; new partitions are read.
+//! broker are killed at random moments, by TLS and SASL; what can never be stored is put aside; new partitions are read.
 //!
 //! Two collectors send. `tidewatch-collector`, a process of its own that is killed too, follows a log file: its spool keeps
 //! position and rows in one record, so that every line comes once. The other's outlet, spool and sender run in this test and
@@ -24,9 +24,13 @@ use collector::{
     outlet::Way,
     spool::{Spool, SpoolOptions},
 };
-use proto::{Batch, EventsBuilder, Labels, Payload, Table, batch::Source, kafka::Connection};
+use proto::{
+    Batch, EventsBuilder, Labels, Payload, Table,
+    batch::Source,
+    kafka::{Connection, Mechanism, Sasl, Tls},
+};
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
     message::Headers,
@@ -37,6 +41,7 @@ use tests::{
     postgres::StartError,
     process::free_port,
     program::{Api, Program},
+    tls::Identity,
     wait,
 };
 use tokio_util::sync::CancellationToken;
@@ -62,16 +67,23 @@ impl Site {
     fn new(kafka: &Kafka) -> Site {
         let site =
             Site { folder: tempfile::tempdir().unwrap(), http: free_port().unwrap(), grpc: free_port().unwrap() };
-        let (sasl_broker, (reader, password)) = (kafka.sasl_broker(), kafka::READER);
+        let (tls_broker, (reader, password)) = (kafka.tls_broker(), kafka::READER);
+        let identity = kafka.identity();
+        let tls = format!(
+            "{{ca_file: {}, cert_file: {}, key_file: {}}}",
+            kafka.ca_file().display(),
+            identity.cert_file.display(),
+            identity.key_file.display()
+        );
         std::fs::write(site.path("reader.password"), format!("{password}\n")).unwrap();
         std::fs::write(site.path("sender.password"), kafka::SENDER.1).unwrap();
         let server = format!(
-            "kafka:\n  brokers: ['{sasl_broker}']\n  topic: {TOPIC}\n  \
+            "kafka:\n  brokers: ['{tls_broker}']\n  topic: {TOPIC}\n  tls: {tls}\n  \
              sasl: {{mechanism: plain, username: {reader}, password_file: reader.password}}\n"
         );
         std::fs::write(site.path("tidewatch.yaml"), server).unwrap();
         let collector = format!(
-            "kafka: {{brokers: ['{sasl_broker}'], topic: {TOPIC}, sasl: {{mechanism: scram-sha-512, \
+            "kafka: {{brokers: ['{tls_broker}'], topic: {TOPIC}, tls: {tls}, sasl: {{mechanism: scram-sha-512, \
              username: {}, password_file: {}}}}}\n\
              id: killed\ndata_dir: {}\nhost: {{enabled: false}}\n\
              logs: [{{path: {}, instance: {LOGGED}, engine: postgresql, format: stderr, line_prefix: '%m [%p] ', \
@@ -221,6 +233,31 @@ fn records(kafka: &Kafka, topic: &str, partitions: i32) -> Vec<(i32, Vec<u8>, Op
     found
 }
 
+/// What a client of the listener with TLS is told that trusts `ca_file` (`None`: the system's authorities) and shows a certificate, or none.
+fn refused(kafka: &Kafka, ca_file: Option<PathBuf>, identity: Option<Identity>) -> String {
+    let connection = Connection {
+        brokers: vec![kafka.tls_broker()],
+        tls: Some(Tls { ca_file, identity: identity.map(|i| (i.cert_file, i.key_file)) }),
+        sasl: Some(Sasl {
+            mechanism: Mechanism::Plain,
+            username: kafka::READER.0.into(),
+            password_file: PathBuf::new(), // not read here
+        }),
+    };
+    let config: ClientConfig = connection.properties(kafka::READER.1).into_iter().collect();
+    let consumer: BaseConsumer = config.create().unwrap();
+    let asked = consumer.fetch_metadata(Some(TOPIC), Duration::from_secs(5));
+    asked.map_or_else(|e| e.to_string(), |_| String::new())
+}
+
+/// Neither a broker of another authority nor a client without a certificate is taken.
+fn strangers_are_refused(kafka: &Kafka) {
+    let (ca_file, identity) = (Some(kafka.ca_file()), Some(kafka.identity()));
+    assert_eq!(refused(kafka, ca_file.clone(), identity), "", "a known client is taken");
+    assert_ne!(refused(kafka, None, Some(kafka.identity())), "", "a broker that nobody known has signed");
+    assert_ne!(refused(kafka, ca_file, None), "", "a client without a certificate");
+}
+
 /// Kills one of the three at a random moment, and starts it again.
 async fn kill_at_random(
     random: &mut fastrand::Rng,
@@ -269,6 +306,7 @@ async fn soak_road_through_kafka() {
     let mut random = fastrand::Rng::with_seed(seed);
     kafka.create_topic(TOPIC, PARTITIONS).await.unwrap();
     kafka.create_topic(DEAD, 1).await.unwrap();
+    strangers_are_refused(&kafka);
 
     let site = Site::new(&kafka);
     let (mut server, mut collector) = (site.server().await, site.collector());

@@ -13,9 +13,12 @@ use crate::ledger::{Entry, Page, Subject};
 use crate::message::Message;
 
 /// Most evidence bundles collected at once; further alerts wait for a place.
-pub(super) const EVIDENCE_AT_ONCE_MAX: usize = 8;
+pub(super) const EVIDENCE_AT_ONCE_MAX: usize = 4;
 /// Most alerts whose evidence is under way, the wait for the second look included; further ones get none.
 pub(super) const EVIDENCE_WAITING_MAX: usize = 200;
+/// While more alerts than this wait for their first evidence, messages leave without: in a storm speed counts, and the
+/// evidence of so many would come too late for most.
+const LOOKING_MAX: usize = EVIDENCE_AT_ONCE_MAX;
 /// Longest a message waits for the first evidence of its alerts: it says more with the cause in it, and is not late.
 const MESSAGE_WAIT: Duration = Duration::from_secs(2);
 
@@ -46,10 +49,12 @@ impl Alerting {
         });
     }
 
-    /// Waits until the first evidence of a message's alerts is there, at most [`MESSAGE_WAIT`].
+    /// Waits until the first evidence of a message's alerts is there, at most [`MESSAGE_WAIT`], and not in a storm.
     pub(super) async fn await_evidence(&self, message: &Message) {
         let mut looking = self.0.looking.subscribe();
-        let seen = looking.wait_for(|alerts| !message.alerts.iter().any(|a| alerts.contains(&a.id)));
+        let seen = looking.wait_for(|alerts| {
+            alerts.len() > LOOKING_MAX || !message.alerts.iter().any(|a| alerts.contains(&a.id))
+        });
         if let Err(_late) = tokio::time::timeout(MESSAGE_WAIT, seen).await {
             tracing::debug!(receiver = message.receiver, "a message leaves before the evidence of its alerts");
         }

@@ -74,6 +74,7 @@ fn wrong(scenario: &Scenario, told: &Told) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alertmanager_tells_the_same_of_the_same_alerts() {
+    let _alone = crate::ALONE.lock().await;
     if !has_alertmanager() {
         println!("skipped: Alertmanager is not installed (Debian package prometheus-alertmanager)");
         return;

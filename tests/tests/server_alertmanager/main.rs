@@ -12,3 +12,6 @@ mod play;
 mod scenario;
 mod storm;
 mod story;
+
+/// Held by each test: they tell what came when, and would be late beside each other.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -21,6 +21,7 @@ const RULES: &str = "groups:\n- name: g\n  interval: 1s\n  rules:\n\
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_alerts_of_one_cause_are_one_message_and_all_accounted_for() {
+    let _alone = crate::ALONE.lock().await;
     let (webhook, chat) = (Receiver::start().await.unwrap(), Receiver::start().await.unwrap());
     let Some(smtp) = Smtp::start(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap() else {
         println!("skipped: python3 has no aiosmtpd and it can't be installed");
