@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use crate::{
     MariaDb, Postgres,
-    fault_disk::Disk,
-    process::{free_port, is_root},
+    disk::Disk,
+    process::{free_port, give, is_root},
     program::{Api, Program},
     receiver::Receiver,
     shop::{self, Clients},
@@ -21,6 +21,8 @@ use crate::{
 const ORDERS: i64 = 60_000;
 /// Customers at once, on each primary.
 const CLIENTS: usize = 3;
+/// Size of the file system that fills.
+const DISK_BYTES: u64 = 240 << 20;
 /// How long replicas and first readings may take.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
 /// Readings a statement needs before it can be seen to change.
@@ -71,9 +73,11 @@ impl Stage {
         let own = ["shared_preload_libraries=pg_stat_statements", "track_io_timing=on", "max_connections=60"];
         let options: Vec<&str> = own.into_iter().chain(logging).collect();
         let postgres = Postgres::start(&options).await?;
-        let disk = if is_root() { Some(Disk::mount()?) } else { None };
+        let disk = if is_root() { Some(Disk::mount(DISK_BYTES)?) } else { None };
         let tables = disk.as_ref().map(|d| d.point().join("tables"));
         if let Some(tables) = &tables {
+            std::fs::create_dir(tables)?;
+            give(tables, "postgres")?;
             let create = format!("CREATE TABLESPACE archive LOCATION '{}'", tables.display());
             postgres.connect("postgres").await?.batch_execute(&create).await?;
         }

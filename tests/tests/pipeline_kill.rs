@@ -1,10 +1,12 @@
 //! Nothing acknowledged is lost and nothing is counted twice, while the server is killed (SIGKILL) at random moments and while
-//! it is away: the real `tidewatch serve`, fed through the collector's own spool and sender, compared with what was sent.
+//! it is away, or while its disk is full: the real `tidewatch serve`, fed through the collector's own spool and sender, compared
+//! with what was sent.
 //!
-//! Short by default; `SOAK=1` kills 20 times and stays away for two minutes (`make soak`).
+//! Short by default; `SOAK=1` kills for ten minutes and stays away for two (`make soak`).
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,26 +14,48 @@ use std::{
     time::Duration,
 };
 
+use collector::{Clock, Outlet};
+use proto::{EventsBuilder, Table};
 use tests::{
+    disk::Disk,
     load::{produce, stored},
-    process::free_port,
+    process::{free_port, is_root},
     program::{Api, Program},
     road::Road,
     wait,
 };
+use tokio::time::Instant;
 
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
+/// Size of the disk that is filled.
+const DISK_BYTES: u64 = 400 << 20;
+/// How long a full disk may go unnoticed, while [`write_much`] fills the segment the log has room for.
+const FULL_WITHIN: Duration = Duration::from_secs(60);
+/// Kills while the disk is full.
+const FULL_KILLS: usize = 2;
+/// Lines of [`write_much`] at once, and their lengths, bytes.
+const MUCH_LINES: usize = 20;
+const MUCH_BYTES: usize = 16 << 10;
+const MUCH_EVERY: Duration = Duration::from_millis(50);
 
 /// A server on fixed ports over one data directory, restarted as often as wanted.
 struct Site {
     folder: tempfile::TempDir,
+    data: PathBuf,
     http: u16,
     grpc: u16,
 }
 
 impl Site {
     fn new() -> Site {
-        Site { folder: tempfile::tempdir().unwrap(), http: free_port().unwrap(), grpc: free_port().unwrap() }
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        Site { folder, data, http: free_port().unwrap(), grpc: free_port().unwrap() }
+    }
+
+    /// With its data on a disk of their own.
+    fn on(disk: &Disk) -> Site {
+        Site { data: disk.point().join("data"), ..Site::new() }
     }
 
     async fn start(&self) -> Program {
@@ -42,7 +66,7 @@ impl Site {
             "--config".into(),
             config.display().to_string(),
             "--data-dir".into(),
-            self.folder.path().join("data").display().to_string(),
+            self.data.display().to_string(),
             "--http-listen".into(),
             format!("127.0.0.1:{}", self.http),
             "--grpc-listen".into(),
@@ -66,9 +90,10 @@ async fn drained(road: &Road) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn soak_kill_and_absence() {
     let soak = std::env::var_os("SOAK").is_some();
-    let (kills, away) = if soak { (20, Duration::from_secs(120)) } else { (5, Duration::from_secs(6)) };
+    let (kills, killing, away) = if soak { (20, 600, 120) } else { (5, 0, 6) };
+    let (killing, away) = (Duration::from_secs(killing), Duration::from_secs(away));
     let seed = fastrand::u64(..);
-    println!("seed {seed}, {kills} kills, {} s away", away.as_secs());
+    println!("seed {seed}, {kills} kills and {} s of them at least, {} s away", killing.as_secs(), away.as_secs());
     let mut random = fastrand::Rng::with_seed(seed);
 
     let site = Site::new();
@@ -77,14 +102,15 @@ async fn soak_kill_and_absence() {
     let stop = Arc::new(AtomicBool::new(false));
     let producer = tokio::spawn(produce(road.outlet.clone(), stop.clone()));
 
-    for kill in 0..kills {
+    let (began, mut killed) = (Instant::now(), 0);
+    while killed < kills || began.elapsed() < killing {
         tokio::time::sleep(Duration::from_millis(random.u64(100..1_500))).await; // the random moment, not a poll interval
         server.kill();
-        println!("kill {}", kill + 1);
+        killed += 1;
         server = site.start().await;
     }
     server.kill();
-    println!("away");
+    println!("killed {killed} times in {:.0} s; away", began.elapsed().as_secs_f64());
     tokio::time::sleep(away).await; // the absence itself, not a poll interval
     server = site.start().await;
     stop.store(true, Ordering::Relaxed);
@@ -98,6 +124,77 @@ async fn soak_kill_and_absence() {
     let gaps = site.api().sql("SELECT count(*) FROM gaps").await.unwrap();
     assert_eq!(gaps[0][0].as_f64(), Some(0.0), "nothing was dropped, so there is no gap");
     println!("sent and stored: {sent:?}");
+    road.stop();
+    server.stop();
+}
+
+/// Sends log lines that hardly compress until told to stop; how many there are.
+async fn write_much(outlet: Outlet, stop: Arc<AtomicBool>) -> u64 {
+    let (clock, mut random) = (Clock::system(), fastrand::Rng::new());
+    let mut ticks = tokio::time::interval(MUCH_EVERY);
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let mut logs = EventsBuilder::new(Table::Logs);
+        for _ in 0..MUCH_LINES {
+            let body: String = (0..MUCH_BYTES).map(|_| random.alphanumeric()).collect();
+            logs.row("much", clock.now_ms(), [("body", format!("{sent} {body}").into())]);
+            sent += 1;
+        }
+        outlet.send_events(logs.build());
+    }
+    sent
+}
+
+/// Whether the server says that its disk is full; `None`: it says nothing.
+async fn says_full(site: &Site) -> Option<bool> {
+    let page = reqwest::get(format!("{}/metrics", site.api().base())).await.ok()?.text().await.ok()?;
+    page.lines().find_map(|line| line.strip_prefix("tidewatch_storage_full ")).map(|value| value != "0")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn soak_a_disk_is_full_and_freed() {
+    if !is_root() {
+        println!("skipped: mounting a file system needs root");
+        return;
+    }
+    let disk = Disk::mount(DISK_BYTES).unwrap();
+    let site = Site::on(&disk);
+    let mut server = site.start().await;
+    let road = Road::start(site.folder.path(), site.grpc).unwrap();
+    let (stop, stop_much) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let producer = tokio::spawn(produce(road.outlet.clone(), stop.clone()));
+    wait::until(DRAIN_TIMEOUT, async || stored(&site.api()).await.ok().filter(|s| s.samples > 0)).await.unwrap();
+
+    disk.fill().unwrap();
+    let much = tokio::spawn(write_much(road.outlet.clone(), stop_much.clone()));
+    let full = wait::until(FULL_WITHIN, async || says_full(&site).await.filter(|full| *full)).await;
+    assert!(full.is_some(), "the full disk went unnoticed\n{}", server.output());
+    stop_much.store(true, Ordering::Relaxed);
+    let much = much.await.unwrap();
+    let answered = stored(&site.api()).await.unwrap();
+    for _ in 0..FULL_KILLS {
+        server.kill();
+        server = site.start().await;
+        let again = stored(&site.api()).await.unwrap();
+        assert!(again.samples >= answered.samples && again.log_lines >= answered.log_lines, "{again:?} {answered:?}");
+    }
+    println!("full: {answered:?} of what comes, {much} long lines; killed {FULL_KILLS} times");
+
+    disk.free().unwrap();
+    stop.store(true, Ordering::Relaxed);
+    let sent = producer.await.unwrap();
+    drained(&road).await;
+    assert_eq!(stored(&site.api()).await.unwrap(), sent, "after there was room again");
+    let lines = "SELECT count(*), count(DISTINCT body) FROM logs WHERE instance = 'much'";
+    let found = async || site.api().sql(lines).await.unwrap()[0].iter().filter_map(|v| v.as_u64()).collect::<Vec<_>>();
+    assert_eq!(found().await, [much; 2]);
+    server.kill();
+    server = site.start().await;
+    assert_eq!((stored(&site.api()).await.unwrap(), found().await), (sent, vec![much; 2]), "after one more kill");
+    let gaps = site.api().sql("SELECT count(*) FROM gaps").await.unwrap();
+    assert_eq!(gaps[0][0].as_f64(), Some(0.0), "nothing was dropped, so there is no gap");
+    assert_eq!(says_full(&site).await, Some(false));
     road.stop();
     server.stop();
 }

@@ -1,13 +1,17 @@
 //! A small file system of its own: an image on a loop device, unmounted when dropped. Needs root.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Command,
+};
 
 use anyhow::ensure;
 
-use crate::process::give;
-
-/// Its size.
-const DISK_BYTES: u64 = 240 << 20;
+/// What fills it.
+const BALLAST: &str = "ballast";
 
 /// A mounted file system.
 pub struct Disk {
@@ -15,19 +19,35 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes and mounts it; its folder `tables` belongs to PostgreSQL's account.
-    pub fn mount() -> anyhow::Result<Disk> {
+    /// Makes one of `size_bytes` and mounts it.
+    pub fn mount(size_bytes: u64) -> anyhow::Result<Disk> {
         let folder = tempfile::Builder::new().prefix("tw-disk-").tempdir()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let (image, point) = (folder.path().join("image"), folder.path().join("archive"));
-        std::fs::File::create(&image)?.set_len(DISK_BYTES)?;
+        File::create(&image)?.set_len(size_bytes)?;
         std::fs::create_dir(&point)?;
         run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
         run(Command::new("mount").args(["-o", "loop"]).args([&image, &point]))?;
-        let disk = Disk { folder };
-        std::fs::create_dir(disk.point().join("tables"))?;
-        give(&disk.point().join("tables"), "postgres")?;
-        Ok(disk)
+        Ok(Disk { folder })
+    }
+
+    /// Writes until there is no room at all.
+    pub fn fill(&self) -> io::Result<()> {
+        let mut ballast = File::create(self.point().join(BALLAST))?;
+        let mut piece = vec![1; 1 << 20];
+        while !piece.is_empty() {
+            match ballast.write_all(&piece).and_then(|()| ballast.sync_data()) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::StorageFull => piece.truncate(piece.len() / 2),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what [`Disk::fill`] took.
+    pub fn free(&self) -> io::Result<()> {
+        std::fs::remove_file(self.point().join(BALLAST))
     }
 
     /// Where it is mounted.
