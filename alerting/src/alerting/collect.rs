@@ -52,9 +52,8 @@ impl Alerting {
     /// Waits until the first evidence of a message's alerts is there, at most [`MESSAGE_WAIT`], and not in a storm.
     pub(super) async fn await_evidence(&self, message: &Message) {
         let mut looking = self.0.looking.subscribe();
-        let seen = looking.wait_for(|alerts| {
-            alerts.len() > LOOKING_MAX || !message.alerts.iter().any(|a| alerts.contains(&a.id))
-        });
+        let seen = looking
+            .wait_for(|alerts| alerts.len() > LOOKING_MAX || !message.alerts.iter().any(|a| alerts.contains(&a.id)));
         if let Err(_late) = tokio::time::timeout(MESSAGE_WAIT, seen).await {
             tracing::debug!(receiver = message.receiver, "a message leaves before the evidence of its alerts");
         }
