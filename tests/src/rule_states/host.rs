@@ -187,16 +187,19 @@ pub async fn squeeze(stage: &Stage, states: &mut HostStates) -> anyhow::Result<(
     Ok(())
 }
 
+/// Readers at once, enough for a queue before a fast disk.
+const READERS: usize = 24;
+
 /// All work waits for disks.
 pub async fn read_directly(stage: &Stage, states: &mut HostStates) -> anyhow::Result<()> {
     let board = &stage.board;
-    for i in 0..3 {
-        let file = stage.path(&format!("direct-{i}")).display().to_string();
-        states.busy.shell(&format!(
-            "head -c 64M /dev/zero > {file}; while :; do dd if={file} of=/dev/null bs=64k iflag=direct 2>/dev/null; done"
-        ))?;
+    let file = stage.path("direct");
+    fs::write(&file, vec![0; 64 << 20])?;
+    for _ in 0..READERS {
+        let file = file.display();
+        states.busy.shell(&format!("while :; do dd if={file} of=/dev/null bs=1M iflag=direct 2>/dev/null; done"))?;
     }
-    board.made("IoPressure", None, "three readers go past the cache").await;
+    board.made("IoPressure", None, "24 readers go past the cache, a megabyte at once").await;
     board.made("DiskSlow", None, "the same readers").await;
     Ok(())
 }
