@@ -244,7 +244,8 @@ fn refused(kafka: &Kafka, ca_file: Option<PathBuf>, identity: Option<Identity>) 
             password_file: PathBuf::new(), // not read here
         }),
     };
-    let config: ClientConfig = connection.properties(kafka::READER.1).into_iter().collect();
+    let properties = connection.properties(kafka::READER.1);
+    let config: ClientConfig = properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let consumer: BaseConsumer = config.create().unwrap();
     let asked = consumer.fetch_metadata(Some(TOPIC), Duration::from_secs(5));
     asked.map_or_else(|e| e.to_string(), |_| String::new())
