@@ -149,7 +149,8 @@ async fn write_much(outlet: Outlet, stop: Arc<AtomicBool>) -> u64 {
 /// Whether the server says that its disk is full; `None`: it says nothing.
 async fn says_full(site: &Site) -> Option<bool> {
     let page = reqwest::get(format!("{}/metrics", site.api().base())).await.ok()?.text().await.ok()?;
-    page.lines().find_map(|line| line.strip_prefix("tidewatch_storage_full ")).map(|value| value != "0")
+    let value = page.lines().find_map(|line| line.strip_prefix("tidewatch_storage_full "))?;
+    Some(value.parse::<f64>().unwrap() > 0.0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
