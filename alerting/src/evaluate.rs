@@ -175,7 +175,7 @@ impl Evaluator {
         let failed = |error: String| {
             let mut out = Evaluated { active: before.clone(), error: Some(error), ..Evaluated::default() };
             if is_native(rule, alerting) {
-                blind(&mut out, ts_ms);
+                hold(&mut out, Reading::Blind, ts_ms);
             }
             out
         };
@@ -205,20 +205,19 @@ impl Evaluator {
         } else {
             Reading::Absent
         };
-        let held: BTreeMap<_, _> = before
-            .iter()
-            .filter(|(fingerprint, alert)| {
-                !candidates.contains_key(fingerprint) && foresight.held.contains(&alert.result_labels)
-            })
-            .map(|(fingerprint, alert)| (*fingerprint, alert.clone()))
-            .collect();
-        let seen: BTreeMap<_, _> =
-            before.iter().filter(|(f, _)| !held.contains_key(f)).map(|(f, a)| (*f, a.clone())).collect();
-        let mut out = decide(alerting, candidates, &seen, missing, ts_ms);
-        let mut kept = Evaluated { active: held, ..Evaluated::default() };
-        blind(&mut kept, ts_ms);
-        out.active.append(&mut kept.active);
-        out.happenings.append(&mut kept.happenings);
+        let unforeseen = |f: &Fingerprint, alert: &Active| {
+            !candidates.contains_key(f) && foresight.held.contains(&alert.result_labels)
+        };
+        let (unforeseen, before_seen) = part(before.clone(), unforeseen);
+        let unknown = without_numbers(alerting, &mut candidates);
+        let (unknown, before_seen) = part(before_seen, |f, _| unknown.contains(f));
+        let mut out = decide(alerting, candidates, &before_seen, missing, ts_ms);
+        for (held, reading) in [(unforeseen, Reading::Blind), (unknown, Reading::NotANumber)] {
+            let mut kept = Evaluated { active: held, ..Evaluated::default() };
+            hold(&mut kept, reading, ts_ms);
+            out.active.append(&mut kept.active);
+            out.happenings.append(&mut kept.happenings);
+        }
         self.keep_forecasts(&foresight, before, &out);
         if limit > 0 && out.active.len() > limit {
             let count = out.active.len();
@@ -347,10 +346,27 @@ fn as_number((labels, point): Written) -> Sample {
     }
 }
 
+/// Those of which something is true, and the others.
+fn part(
+    alerts: BTreeMap<Fingerprint, Active>,
+    is_true: impl Fn(&Fingerprint, &Active) -> bool,
+) -> (BTreeMap<Fingerprint, Active>, BTreeMap<Fingerprint, Active>) {
+    alerts.into_iter().partition(|(fingerprint, alert)| is_true(fingerprint, alert))
+}
+
+/// Takes out the results that are NaN, such as the delay of a stopped replica: a rule with levels can't say how bad they
+/// are, nor that it is over. Without levels every result is an alert, as in Prometheus.
+fn without_numbers(alerting: &Alerting, candidates: &mut BTreeMap<Fingerprint, Candidate>) -> BTreeSet<Fingerprint> {
+    let is_unknown = |c: &Candidate| !alerting.levels.is_empty() && c.value.is_nan();
+    let unknown = candidates.iter().filter(|(_, c)| is_unknown(c)).map(|(f, _)| *f).collect();
+    candidates.retain(|_, c| !is_unknown(c));
+    unknown
+}
+
 /// Every alert is held where it is.
-fn blind(out: &mut Evaluated, ts_ms: i64) {
+fn hold(out: &mut Evaluated, reading: Reading<'_>, ts_ms: i64) {
     for alert in out.active.values_mut() {
-        let (track, steps) = step(Some(&alert.track), Reading::Blind, 0, ts_ms);
+        let (track, steps) = step(Some(&alert.track), reading, 0, ts_ms);
         if let Some(track) = track {
             alert.track = track;
         }

@@ -77,6 +77,8 @@ pub enum Reading<'a> {
     NoData,
     /// The expression could not be evaluated, or looked at nothing.
     Blind,
+    /// The expression's value is NaN: there is something, but no level says anything about it.
+    NotANumber,
     /// The rule is no longer there.
     RuleGone,
     /// The rule found more than its group's `limit` allows.
@@ -163,6 +165,8 @@ pub enum Reason {
     TimedOut,
     /// The query failed or its selectors match nothing.
     CannotSee,
+    /// The value is NaN, which lies on no side of a threshold.
+    NotANumber,
     /// The query answers again.
     SeesAgain,
     /// How often it began and ended lately.
@@ -186,6 +190,7 @@ impl Reason {
             Reason::PostedEnd => "posted_end",
             Reason::TimedOut => "timed_out",
             Reason::CannotSee => "cannot_see",
+            Reason::NotANumber => "not_a_number",
             Reason::SeesAgain => "sees_again",
             Reason::ChangeRate => "change_rate",
         }
@@ -217,16 +222,20 @@ pub fn step(
             end(track.clone(), Vec::new(), Reason::ConditionFalse, keep_firing_for_ms, ts_ms)
         }
         (Some(track), Reading::NoData) => end(track.clone(), Vec::new(), Reason::NoData, keep_firing_for_ms, ts_ms),
-        (Some(track), Reading::Blind) => {
-            let steps = match track.blind {
-                true => Vec::new(),
-                false => vec![Transition { change: Change::Blinded, reason: Reason::CannotSee }],
-            };
-            (Some(Track { blind: true, ..track.clone() }), steps)
-        }
+        (Some(track), Reading::Blind) => hold(track, Reason::CannotSee),
+        (Some(track), Reading::NotANumber) => hold(track, Reason::NotANumber),
         (Some(track), Reading::RuleGone) => (None, vec![cut_off(track, Reason::RuleGone)]),
         (Some(track), Reading::LimitExceeded) => (None, vec![cut_off(track, Reason::LimitExceeded)]),
     }
+}
+
+/// Stays as it was, and says once that this is not because it was looked at.
+fn hold(track: &Track, reason: Reason) -> (Option<Track>, Vec<Transition>) {
+    let steps = match track.blind {
+        true => Vec::new(),
+        false => vec![Transition { change: Change::Blinded, reason }],
+    };
+    (Some(Track { blind: true, ..track.clone() }), steps)
 }
 
 /// An end for a reason that lies in the rule, not in what it watches.

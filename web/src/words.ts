@@ -273,6 +273,7 @@ export const WORDS = {
   preview_none: ["No present alert would be muted", "当前没有会被静默的告警"],
   reason_change_rate: ["its state changes too often", "状态变化过于频繁"],
   reason_cannot_see: ["the rule can't see its data", "规则读不到数据"],
+  reason_not_a_number: ["the value is unknown (NaN): held as it was", "数值未知（NaN）：保持原状态"],
   reason_condition_false: ["the condition no longer holds", "条件不再成立"],
   reason_condition_holds: ["the condition holds", "条件成立"],
   reason_again_later: ["it is tried again", "将重试"],

@@ -20,6 +20,7 @@ enum Given {
     Absent,
     NoData,
     Blind,
+    NotANumber,
 }
 
 /// One to three levels, thresholds ascending.
@@ -45,6 +46,7 @@ fn readings() -> impl Strategy<Value = Vec<(i64, Given)>> {
         1 => Just(Given::Absent),
         1 => Just(Given::NoData),
         1 => Just(Given::Blind),
+        1 => Just(Given::NotANumber),
     ];
     proptest::collection::vec((1..4i64, given), 1..60)
 }
@@ -81,7 +83,7 @@ proptest! {
                 let since = &mut held[*level as usize];
                 match given {
                     Given::Value(v) if holds(rule, v) => *since = since.or(Some(now_ms)),
-                    Given::Blind => {}
+                    Given::Blind | Given::NotANumber => {}
                     _ => *since = None,
                 }
             }
@@ -90,6 +92,7 @@ proptest! {
                 Given::Absent => Reading::Absent,
                 Given::NoData => Reading::NoData,
                 Given::Blind => Reading::Blind,
+                Given::NotANumber => Reading::NotANumber,
             };
             let (next, steps) = step(track.as_ref(), reading, keep_ms, now_ms);
 
@@ -137,7 +140,7 @@ proptest! {
                             prop_assert!(now_ms - since >= keep_ms, "not kept for long enough");
                         }
                     }
-                    Change::Blinded => prop_assert!(matches!(given, Given::Blind)),
+                    Change::Blinded => prop_assert!(matches!(given, Given::Blind | Given::NotANumber)),
                     Change::Sighted => prop_assert!(before.as_ref().is_some_and(|b| b.blind)),
                     Change::Flapping | Change::Steady => panic!("not a step of the machine"),
                     Change::BackToPending => prop_assert_eq!(levels.len(), 0, "no `for` was raised here"),
@@ -153,7 +156,7 @@ proptest! {
                 let moved = n.phase == Phase::Firing && b.phase == Phase::Firing && n.level != b.level;
                 prop_assert_eq!(moved, said(|c| matches!(c, Change::LevelChanged { .. })));
                 prop_assert_eq!(n.active_at_ms, b.active_at_ms, "one identity from beginning to end");
-                if matches!(given, Given::Blind) {
+                if matches!(given, Given::Blind | Given::NotANumber) {
                     prop_assert_eq!((n.phase, n.level, n.since_ms), (b.phase, b.level, b.since_ms), "held");
                 }
             }

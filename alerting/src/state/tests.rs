@@ -5,7 +5,7 @@ use super::*;
 const MINUTE_MS: i64 = 60_000;
 
 /// A rule with one level, as Prometheus has it. `readings`: one character a minute: `x` the condition holds, `.` it does not,
-/// `?` blind, `!` the rule is gone. Expected: `minute:event:reason`, separated by spaces.
+/// `?` blind, `n` the value is NaN, `!` the rule is gone. Expected: `minute:event:reason`, separated by spaces.
 fn check_plain(for_minutes: i64, keep_minutes: i64, readings: &str, expected: &str) {
     let mut track = None;
     let mut seen = Vec::new();
@@ -15,6 +15,7 @@ fn check_plain(for_minutes: i64, keep_minutes: i64, readings: &str, expected: &s
             'x' => Reading::Seen { value: 1.0, levels: &level },
             '.' => Reading::Absent,
             '?' => Reading::Blind,
+            'n' => Reading::NotANumber,
             '!' => Reading::RuleGone,
             other => panic!("no such reading: {other}"),
         };
@@ -77,6 +78,8 @@ fn prometheus_rules() {
             "x?.",
             "0:pending:condition_holds 0:firing:held_long_enough 1:blind:cannot_see 2:resolved:condition_false",
         ),
+        (0, 0, "xnn?x", "0:pending:condition_holds 0:firing:held_long_enough 1:blind:not_a_number 4:sighted:sees_again"),
+        (0, 0, "nx", "1:pending:condition_holds 1:firing:held_long_enough"),
         (0, 0, "??x", "2:pending:condition_holds 2:firing:held_long_enough"),
         (3, 0, "x??x", "0:pending:condition_holds 1:blind:cannot_see 3:sighted:sees_again 3:firing:held_long_enough"),
         (0, 0, "x!", "0:pending:condition_holds 0:firing:held_long_enough 1:resolved:rule_gone"),

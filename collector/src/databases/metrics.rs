@@ -95,7 +95,7 @@ fn take_row(
     for metric in &group.metrics {
         let value = match (row.number(&metric.column), metric.null_value) {
             (Some(value), _) => value * metric.scale.unwrap_or(1.0),
-            (None, Some(value)) if row.cells().any(|(n, _)| n.eq_ignore_ascii_case(&metric.column)) => value,
+            (None, Some(null)) if row.cells().any(|(n, _)| n.eq_ignore_ascii_case(&metric.column)) => null.0,
             (None, _) => continue,
         };
         let name = group.metric_name(metric);
@@ -187,13 +187,13 @@ mod tests {
         let mut out = SamplesBuilder::default();
         take(group, &reading, &Base::new("i", "j"), 7, &mut out, &mut HashSet::new());
         let samples = out.build();
-        let got: Vec<(String, f64)> = samples
+        let got: Vec<(String, u64)> = samples
             .series
             .iter()
             .zip(&samples.values)
-            .map(|(s, v)| (samples.labels[*s as usize].to_string().replace(r#", instance="i", job="j""#, ""), *v))
+            .map(|(s, v)| (samples.labels[*s as usize].to_string().replace(r#", instance="i", job="j""#, ""), v.to_bits()))
             .collect();
-        let want: Vec<(String, f64)> = want.iter().map(|(s, v)| ((*s).to_owned(), *v)).collect();
+        let want: Vec<(String, u64)> = want.iter().map(|(s, v)| ((*s).to_owned(), v.to_bits())).collect();
         assert_eq!(got, want);
     }
 
@@ -215,6 +215,40 @@ mod tests {
                 (r#"{__name__="replica_lag"}"#, -1.0),
             ],
         );
+    }
+
+    #[test]
+    fn null_is_a_value_where_the_template_says_so() {
+        let shipped = |template: &str, name: &str| {
+            let templates = Templates::shipped();
+            templates.get(template).unwrap().groups.iter().find(|g| g.name == name).unwrap().clone()
+        };
+        let mariadb = shipped("mariadb", "replica");
+        check(
+            &mariadb,
+            &["Connection_name", "Seconds_Behind_Master", "Slave_SQL_Running"],
+            &[&[Some("c"), None, Some("No")]],
+            &[
+                (r#"{__name__="mysql_slave_status_seconds_behind_master", connection_name="c"}"#, f64::NAN),
+                (r#"{__name__="replica_lag_seconds", connection_name="c"}"#, f64::NAN),
+                (r#"{__name__="mysql_slave_status_slave_sql_running", connection_name="c"}"#, 0.0),
+                (r#"{__name__="replica_sql_running", connection_name="c"}"#, 0.0),
+            ],
+        );
+        let mut mysql = shipped("mysql", "replica");
+        mysql.metrics.truncate(1);
+        check(
+            &mysql,
+            &["Seconds_Behind_Source"],
+            &[&[None]],
+            &[
+                (r#"{__name__="mysql_slave_status_seconds_behind_source"}"#, f64::NAN),
+                (r#"{__name__="mysql_slave_status_seconds_behind_master"}"#, f64::NAN),
+                (r#"{__name__="replica_lag_seconds"}"#, f64::NAN),
+            ],
+        );
+        check(&mariadb, &["Connection_name"], &[&[Some("c")]], &[]);
+        assert!(mariadb == shipped("mariadb", "replica"), "NaN does not make a template differ from itself");
     }
 
     #[test]

@@ -118,7 +118,19 @@ pub struct Metric {
     pub scale: Option<f64>,
     /// Published instead of NULL; without it a NULL leaves the sample out.
     #[serde(default)]
-    pub null_value: Option<f64>,
+    pub null_value: Option<NullValue>,
+}
+
+/// What stands for NULL. `.nan` says that there is something without a value, such as the delay of a stopped replica;
+/// unlike other NaNs it equals itself, so that a template read again is the same template.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct NullValue(pub f64);
+
+impl PartialEq for NullValue {
+    fn eq(&self, other: &NullValue) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
 }
 
 /// What a metric is.

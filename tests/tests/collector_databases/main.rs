@@ -9,6 +9,7 @@ mod manners;
 mod own_templates;
 mod pgbouncer;
 mod reload;
+mod replication_stopped;
 mod scrape;
 mod slow_statements;
 mod versions;
