@@ -9,7 +9,7 @@
 //!
 //! Reading order: `config` (raw, then checked) · `clock` · `source` (what a source is given) · `outlet` (where rows go)
 //! · `spool` (what is kept until it is durable) · `sender` (how it gets there) · `kafka` (the other way) · `host` (node_exporter's metrics) · `databases`
-//! (PostgreSQL, MySQL, MariaDB) · `logs` (their logs) · `scrape` (pages of other exporters) · `self_watch` (what this program costs) · `check` (tries everything) ·
+//! (PostgreSQL, MySQL, MariaDB) · `logs` (their logs) · `latency` (how long their statements take) · `scrape` (pages of other exporters) · `self_watch` (what this program costs) · `check` (tries everything) ·
 //! `reload` (a changed file without a restart) · `run` (puts it together).
 
 pub mod check;
@@ -18,6 +18,7 @@ pub mod config;
 pub mod databases;
 pub mod host;
 pub mod kafka;
+pub mod latency;
 pub mod logs;
 pub mod outlet;
 pub mod reload;

@@ -37,6 +37,8 @@ use tokio::{
 use self::tailer::Tailer;
 use crate::{
     config::{LogConfig, LogRows},
+    latency::{Latencies, of_rows},
+    outlet::Outlet,
     source::Context,
 };
 
@@ -63,7 +65,8 @@ pub async fn watch(
     mut orders: mpsc::Receiver<Orders>,
     context: Context,
 ) {
-    let mut tailers = Tailers { tailers: Vec::new(), failing: Vec::new(), configured: Vec::new() };
+    let mut tailers =
+        Tailers { latencies: Latencies::default(), tailers: Vec::new(), failing: Vec::new(), configured: Vec::new() };
     tailers.obey(Orders { configured, gone: Vec::new() }, &context);
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -107,6 +110,7 @@ fn class_of(config: &LogConfig) -> Class {
 }
 
 struct Tailers {
+    latencies: Latencies,
     tailers: Vec<Tailer>,
     /// Trouble already told, by pattern.
     failing: Vec<(String, String)>,
@@ -145,12 +149,19 @@ impl Tailers {
         self.tailers.push(Tailer::new(config, marks));
     }
 
-    fn poll(&mut self, now_ms: i64, outlet: &crate::outlet::Outlet) {
+    fn poll(&mut self, now_ms: i64, outlet: &Outlet) {
         for tailer in &mut self.tailers {
             let pattern = tailer.config().path.display().to_string();
+            let (instance, engine) = (tailer.config().instance.clone(), tailer.config().engine);
             let mut result = Ok(true);
             for _ in 0..TURNS_MAX {
-                result = tailer.poll(now_ms, &mut |events, marks| outlet.send_marked(events, marks));
+                result = tailer.poll(now_ms, &mut |events, marks| {
+                    let executions = of_rows(&events);
+                    outlet.send_marked(events, marks)?;
+                    // What is not in the spool comes again.
+                    executions.iter().for_each(|e| self.latencies.observe(&instance, engine, e, now_ms));
+                    Ok(())
+                });
                 if !matches!(result, Ok(true)) {
                     break;
                 }
@@ -168,5 +179,6 @@ impl Tailers {
                 }
             }
         }
+        self.latencies.publish(now_ms, outlet);
     }
 }

@@ -78,7 +78,12 @@ fn prometheus_rules() {
             "x?.",
             "0:pending:condition_holds 0:firing:held_long_enough 1:blind:cannot_see 2:resolved:condition_false",
         ),
-        (0, 0, "xnn?x", "0:pending:condition_holds 0:firing:held_long_enough 1:blind:not_a_number 4:sighted:sees_again"),
+        (
+            0,
+            0,
+            "xnn?x",
+            "0:pending:condition_holds 0:firing:held_long_enough 1:blind:not_a_number 4:sighted:sees_again",
+        ),
         (0, 0, "nx", "1:pending:condition_holds 1:firing:held_long_enough"),
         (0, 0, "??x", "2:pending:condition_holds 2:firing:held_long_enough"),
         (3, 0, "x??x", "0:pending:condition_holds 1:blind:cannot_see 3:sighted:sees_again 3:firing:held_long_enough"),

@@ -9,6 +9,7 @@ use proto::{
 };
 
 use super::{
+    fingerprint::fingerprint,
     reading::{Reading, Row},
     template::{Fold, Group, Pairs},
 };
@@ -91,7 +92,12 @@ fn take_row(
     out: &mut SamplesBuilder,
     families: &mut HashSet<String>,
 ) {
-    let labels = || group.labels.iter().filter_map(|name| Some((name.as_str(), row.text(name)?)));
+    let print =
+        group.fingerprint.as_ref().and_then(|(column, dialect)| row.text(column).map(|t| fingerprint(*dialect, t)));
+    let labels = || {
+        let columns = group.labels.iter().filter_map(|name| Some((name.as_str(), row.text(name)?)));
+        columns.chain(print.as_ref().map(|p| ("fingerprint", &*p.id)))
+    };
     for metric in &group.metrics {
         let value = match (row.number(&metric.column), metric.null_value) {
             (Some(value), _) => value * metric.scale.unwrap_or(1.0),
@@ -191,7 +197,9 @@ mod tests {
             .series
             .iter()
             .zip(&samples.values)
-            .map(|(s, v)| (samples.labels[*s as usize].to_string().replace(r#", instance="i", job="j""#, ""), v.to_bits()))
+            .map(|(s, v)| {
+                (samples.labels[*s as usize].to_string().replace(r#", instance="i", job="j""#, ""), v.to_bits())
+            })
             .collect();
         let want: Vec<(String, u64)> = want.iter().map(|(s, v)| ((*s).to_owned(), v.to_bits())).collect();
         assert_eq!(got, want);

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
-use super::templates::Templates;
+use super::{sql_tokens::Dialect, templates::Templates};
 use crate::config::Engine;
 
 /// A checked template.
@@ -72,6 +72,8 @@ pub struct Group {
     pub every_database: bool,
     /// Columns that become labels.
     pub labels: Vec<String>,
+    /// Column with a statement's text, which becomes the label `fingerprint`; and the dialect it is in.
+    pub fingerprint: Option<(String, Dialect)>,
     /// Begin of the metrics' names.
     pub prefix: String,
     /// Columns that become metrics.

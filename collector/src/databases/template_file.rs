@@ -60,6 +60,7 @@ struct RawGroup {
     grant: Option<String>,
     every_database: Option<bool>,
     labels: Option<Vec<Text>>,
+    fingerprint: Option<String>,
     prefix: Option<String>,
     metrics: Option<Vec<Spanned<Metric>>>,
     pairs: Option<Pairs>,
@@ -242,6 +243,7 @@ impl GroupRules<'_> {
             return wrong(at, &format!("metrics: at most {METRICS_MAX} are allowed"));
         }
         let labels = raw.labels.map(|l| l.into_iter().map(|t| t.value).collect());
+        let fingerprint = raw.fingerprint.map(|column| (column, dialect(self.engine)));
         let group = Group {
             interval_s,
             sql,
@@ -251,6 +253,7 @@ impl GroupRules<'_> {
             role,
             grant: raw.grant.or(base.and_then(|b| b.grant.clone())),
             every_database: raw.every_database.or(base.map(|b| b.every_database)).unwrap_or(false),
+            fingerprint: fingerprint.or(base.and_then(|b| b.fingerprint.clone())),
             labels: labels.or(base.map(|b| b.labels.clone())).unwrap_or_default(),
             prefix: raw.prefix.or(base.map(|b| b.prefix.clone())).unwrap_or_default(),
             metrics: shape.map_or_else(|| given.iter().map(|m| m.value.clone()).collect(), |b| b.metrics.clone()),

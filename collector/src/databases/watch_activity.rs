@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     config::{DatabaseConfig, Engine},
+    latency::{Latencies, running::Running},
     logs::mask::Mask,
     source::Context,
 };
@@ -41,6 +42,7 @@ pub(super) async fn run(
     config.engine = engine;
     let mut connection: Option<Connection> = None;
     let mut views = Views::default();
+    let (mut running, mut latencies) = (Running::default(), Latencies::default());
     let mut wait = Duration::ZERO;
     loop {
         let ask = tokio::select! {
@@ -60,6 +62,10 @@ pub(super) async fn run(
                 wait = wait.max(manners.fits(0.0).err().unwrap_or_default());
                 keep_samples(engine, &shared, &sessions);
                 let now_ms = context.clock.now_ms();
+                for ended in running.read(engine, &sessions, now_ms) {
+                    latencies.observe(&instance, engine, &ended, now_ms);
+                }
+                latencies.publish(now_ms, &context.outlet);
                 context.outlet.send_events(rows(
                     Mask { engine, unmasked: config.unmasked },
                     &instance,

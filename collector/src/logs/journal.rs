@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     config::{JournalConfig, JournalMatch, LogRows, LogStart},
+    latency::{Latencies, of_rows},
     source::Context,
     spool::Mark,
 };
@@ -119,6 +120,7 @@ struct Reader {
     origin: Origin,
     key: String,
     told: String,
+    latencies: Latencies,
 }
 
 impl Reader {
@@ -131,7 +133,8 @@ impl Reader {
             unmasked: log.unmasked,
         };
         let key = format!("journal:{}", log.path.display());
-        Reader { stitch: Stitch::of(log, ""), origin, key, told: String::new(), config, context }
+        let (stitch, latencies) = (Stitch::of(log, ""), Latencies::default());
+        Reader { stitch, origin, key, told: String::new(), latencies, config, context }
     }
 
     fn class(&self) -> Class {
@@ -216,6 +219,7 @@ impl Reader {
                 self.emit(&pending, &complete)?;
                 pending.forget(complete.end);
             }
+            self.latencies.publish(self.context.clock.now_ms(), &self.context.outlet);
             if ended {
                 return Ok(());
             }
@@ -250,7 +254,7 @@ impl Reader {
         Ok(false)
     }
 
-    fn emit(&self, pending: &Pending, complete: &Complete) -> std::io::Result<()> {
+    fn emit(&mut self, pending: &Pending, complete: &Complete) -> std::io::Result<()> {
         let mut builder = EventsBuilder::new(self.table());
         for (range, ts_ms) in &complete.records {
             let raw = String::from_utf8_lossy(&pending.bytes[range.clone()]);
@@ -267,7 +271,14 @@ impl Reader {
             }
         }
         let mark = Mark { key: self.key.clone(), value: complete.cursor.clone() };
-        self.context.outlet.send_marked(builder.build(), vec![mark]).map_err(std::io::Error::other)
+        let rows = builder.build();
+        let executions = of_rows(&rows);
+        self.context.outlet.send_marked(rows, vec![mark]).map_err(std::io::Error::other)?;
+        let now_ms = self.context.clock.now_ms();
+        for execution in &executions {
+            self.latencies.observe(&self.origin.instance, self.origin.engine, execution, now_ms);
+        }
+        Ok(())
     }
 }
 
