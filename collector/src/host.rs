@@ -1,5 +1,6 @@
 //! Host metrics under node_exporter's names: one list of groups, one file each; a group that fails does not stop the rest.
 
+pub mod cgroup;
 pub mod cpu;
 pub mod disk;
 pub mod filesystem;
@@ -8,6 +9,7 @@ pub mod memory;
 pub mod network;
 pub mod page;
 pub mod pressure;
+pub mod systemd;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -44,6 +46,9 @@ pub const FILESYSTEM: Group = Group { name: "filesystem", read: filesystem::read
 const FILESYSTEM_TIMEOUT: Duration = Duration::from_secs(5);
 /// What metrics are is told at the first reading and then every so many.
 const FAMILIES_EVERY: u64 = 360;
+
+/// Processes are looked through for database servers at the first reading and then every so many.
+const SERVERS_EVERY: u64 = 6;
 
 /// A group of metrics.
 #[derive(Clone, Copy)]
@@ -86,6 +91,7 @@ pub async fn watch(config: HostConfig, context: Context) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut filesystems = Filesystems { running: None };
     let mut failing: Vec<&'static str> = Vec::new();
+    let (mut servers, mut services) = (cgroup::Found::new(), systemd::Services::default());
     for reading in 0u64.. {
         tokio::select! {
             () = context.shutdown.cancelled() => return,
@@ -104,6 +110,14 @@ pub async fn watch(config: HostConfig, context: Context) {
             page.take(samples);
             results.extend(of_groups);
         }
+        let begin = Instant::now();
+        if reading % SERVERS_EVERY == 0 {
+            let roots = roots.clone();
+            servers = tokio::task::spawn_blocking(move || cgroup::find(&roots)).await.unwrap_or_default();
+        }
+        let error = cgroup::read(&roots, &servers, &mut page).err().map(|e| e.to_string());
+        results.push(GroupResult { name: "cgroup", seconds: begin.elapsed().as_secs_f64(), error });
+        results.extend(services.read(&roots, reading, &mut page).await);
         results.push(filesystems.read(&roots, &context.host, ts_ms, with_families, &mut page).await);
         for result in &results {
             let labels = [("collector", result.name)];

@@ -2,11 +2,12 @@
 //!
 //! Stages: `discovery` (addresses) → `relabel`, `target` (which pages, which labels) → `fetch` (one page) →
 //! `exposition` (what it says) → `take` (samples, limits, ended series). Each target has a task of its own; a page that
-//! can't be got or read gives `up` 0 and ends its series.
+//! can't be got or read gives `up` 0 and ends its series. Nodes of `patroni` are jobs like others that answer in JSON.
 
 pub mod discovery;
 pub mod exposition;
 pub mod fetch;
+pub mod patroni;
 pub mod relabel;
 pub mod take;
 pub mod target;
@@ -26,11 +27,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     discovery::Discovery,
+    exposition::Page,
     fetch::Client,
     take::{Series, Taken, end_all, take},
     target::Target,
 };
-use crate::{config::ScrapeConfig, source::Context};
+use crate::{
+    config::{ScrapeConfig, Speech},
+    source::Context,
+};
 
 /// Scrapes a job until shutdown.
 pub async fn watch(config: ScrapeConfig, context: Context) {
@@ -74,11 +79,21 @@ pub async fn attempt(config: &ScrapeConfig) -> Vec<(String, Result<String, Strin
     }
     let mut tried = Vec::with_capacity(targets.len());
     for target in targets {
-        let page = client.get(&target.url).await;
-        let read = page.and_then(|(text, format)| exposition::read(&text, format).map_err(|e| e.to_string()));
+        let read = page(config, &client, &target.url).await;
         tried.push((target.url, read.map(|page| format!("{} samples", page.samples.len()))));
     }
     tried
+}
+
+/// Gets what a target says.
+async fn page(config: &ScrapeConfig, client: &Client, url: &str) -> Result<Page, String> {
+    match config.speech {
+        Speech::Metrics => {
+            let (text, format) = client.get(url).await?;
+            exposition::read(&text, format).map_err(|e| e.to_string())
+        }
+        Speech::Patroni => patroni::get(client, url).await,
+    }
 }
 
 /// A target's task; it says goodbye for its series when its owner lets it go.
@@ -148,14 +163,10 @@ impl Scraper {
     async fn scrape(&mut self) {
         let (now_ms, begin) = (self.context.clock.now_ms(), Instant::now());
         let mut out = SamplesBuilder::default();
-        let result = match self.client.get(&self.target.url).await {
-            Ok((text, format)) => match exposition::read(&text, format) {
-                Ok(page) => take(&self.config, &self.target.labels, page, now_ms, &mut self.page, &mut out)
-                    .map_err(|e| e.to_string()),
-                Err(e) => Err(e.to_string()),
-            },
-            Err(e) => Err(e),
-        };
+        let got = page(&self.config, &self.client, &self.target.url).await;
+        let result = got.and_then(|page| {
+            take(&self.config, &self.target.labels, page, now_ms, &mut self.page, &mut out).map_err(|e| e.to_string())
+        });
         if result.is_err() {
             end_all(&mut self.page, now_ms, &mut out);
         }

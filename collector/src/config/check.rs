@@ -18,7 +18,7 @@ use super::{
     Unmasked,
     check_kafka::check_kafka,
     raw::{RawConfig, RawDatabase, RawFilter, RawHost, RawIntervals, RawKafka, RawLog, RawLogChoice, RawServer, Text},
-    scrape::{RawScrape, ScrapeConfig, check_scrape},
+    scrape::{RawScrape, ScrapeConfig, Speech, check_scrape},
 };
 use crate::databases::{
     template::Template,
@@ -152,7 +152,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
         databases,
         logs,
         journals,
-        scrapes: check_scrapes(&place, raw.scrape_configs)?,
+        scrapes: check_scrapes(&place, raw.scrape_configs, raw.patroni_configs)?,
     })
 }
 
@@ -454,17 +454,22 @@ fn check_unmasked(place: &Place<'_>, field: &str, raw: &[Text]) -> Result<Unmask
     Ok(unmasked)
 }
 
-fn check_scrapes(place: &Place<'_>, raw: Vec<Spanned<RawScrape>>) -> Result<Vec<ScrapeConfig>, ConfigError> {
+fn check_scrapes(
+    place: &Place<'_>,
+    pages: Vec<Spanned<RawScrape>>,
+    patroni: Vec<Spanned<RawScrape>>,
+) -> Result<Vec<ScrapeConfig>, ConfigError> {
     let mut jobs = BTreeSet::new();
-    let mut scrapes = Vec::with_capacity(raw.len());
-    for (i, raw) in raw.into_iter().enumerate() {
+    let mut scrapes = Vec::with_capacity(pages.len() + patroni.len());
+    let pages = pages.into_iter().enumerate().map(|(i, raw)| (format!("scrape_configs[{i}]"), Speech::Metrics, raw));
+    let patroni =
+        patroni.into_iter().enumerate().map(|(i, raw)| (format!("patroni_configs[{i}]"), Speech::Patroni, raw));
+    for (list, speech, raw) in pages.chain(patroni) {
         let at = raw.referenced;
-        let scrape = check_scrape(place, i, raw)?;
+        let scrape = check_scrape(place, &list, speech, raw)?;
         if !jobs.insert(scrape.job_name.clone()) {
-            let message = format!(
-                "scrape_configs[{i}].job_name: {:?} is not allowed; allowed: a name no other job has",
-                scrape.job_name
-            );
+            let message =
+                format!("{list}.job_name: {:?} is not allowed; allowed: a name no other job has", scrape.job_name);
             return Err(place.error(at, message));
         }
         scrapes.push(scrape);

@@ -44,6 +44,9 @@ pub struct RawConfig {
     /// Pages of metrics to scrape, as Prometheus' `scrape_configs`.
     #[serde(default)]
     pub scrape_configs: Vec<Spanned<RawScrape>>,
+    /// Nodes of Patroni, with the same fields; `metrics_path` aside.
+    #[serde(default)]
+    pub patroni_configs: Vec<Spanned<RawScrape>>,
 }
 
 /// Where to send to.

@@ -11,6 +11,7 @@ use super::{
     raw::Text,
 };
 use crate::scrape::{
+    patroni::NODE_PATH,
     relabel::{ACTIONS, Action, Rule, anchored, is_label_name},
     target::Found,
 };
@@ -33,6 +34,8 @@ const LABEL_VALUE_BYTES_MAX: usize = 4_096;
 pub struct ScrapeConfig {
     /// `job` of its samples.
     pub job_name: Arc<str>,
+    /// What its targets speak.
+    pub speech: Speech,
     /// Time between two pages of a target.
     pub interval: Duration,
     /// Longest time for a page; at most the interval.
@@ -61,6 +64,15 @@ pub struct ScrapeConfig {
     pub access: ScrapeAccess,
     /// With https.
     pub tls: TlsMode,
+}
+
+/// What a target answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// A page of metrics.
+    Metrics,
+    /// Patroni's REST API.
+    Patroni,
 }
 
 /// Where targets come from.
@@ -212,9 +224,14 @@ struct RawScrapeTls {
     insecure_skip_verify: Option<bool>,
 }
 
-/// Checks job `i`.
-pub(super) fn check_scrape(place: &Place<'_>, i: usize, raw: Spanned<RawScrape>) -> Result<ScrapeConfig, ConfigError> {
-    let field = |name: &str| format!("scrape_configs[{i}].{name}");
+/// Checks a job; `list` names its place in the file.
+pub(super) fn check_scrape(
+    place: &Place<'_>,
+    list: &str,
+    speech: Speech,
+    raw: Spanned<RawScrape>,
+) -> Result<ScrapeConfig, ConfigError> {
+    let field = |name: &str| format!("{list}.{name}");
     let (at, raw) = (raw.referenced, raw.value);
     let interval = place.interval(&raw.scrape_interval, &field("scrape_interval"), INTERVAL_DEFAULT)?;
     let timeout = place.interval(&raw.scrape_timeout, &field("scrape_timeout"), TIMEOUT_DEFAULT.min(interval))?;
@@ -272,7 +289,8 @@ pub(super) fn check_scrape(place: &Place<'_>, i: usize, raw: Spanned<RawScrape>)
         timeout,
         refresh,
         scheme,
-        metrics_path: raw.metrics_path.map_or_else(|| "/metrics".to_owned(), |t| t.value),
+        metrics_path: metrics_path(place, &field("metrics_path"), speech, raw.metrics_path)?,
+        speech,
         params: raw.params,
         honor_labels: raw.honor_labels.unwrap_or(false),
         honor_timestamps: raw.honor_timestamps.unwrap_or(true),
@@ -301,6 +319,16 @@ pub(super) fn check_scrape(place: &Place<'_>, i: usize, raw: Spanned<RawScrape>)
             None => TlsMode::Prefer,
         },
     })
+}
+
+/// Where the page is; Patroni's answers have their places.
+fn metrics_path(place: &Place<'_>, field: &str, speech: Speech, given: Option<Text>) -> Result<String, ConfigError> {
+    match (speech, given) {
+        (Speech::Metrics, None) => Ok("/metrics".to_owned()),
+        (Speech::Metrics, Some(text)) => Ok(text.value),
+        (Speech::Patroni, None) => Ok(NODE_PATH.to_owned()),
+        (Speech::Patroni, Some(text)) => place.refuse(&text, field, "none: Patroni's paths are fixed"),
+    }
 }
 
 fn secret(text: Option<String>, file: Option<PathBuf>) -> Password {

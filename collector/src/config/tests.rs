@@ -187,7 +187,8 @@ fn a_password_never_shows_in_debug_output() {
 #[test]
 fn the_example_is_valid() {
     let config = Config::parse("example", include_str!("../../collector.example.yaml")).unwrap();
-    assert_eq!((config.databases.len(), config.logs.len(), config.scrapes.len()), (2, 2, 2));
+    assert_eq!((config.databases.len(), config.logs.len(), config.scrapes.len()), (2, 2, 3));
+    assert_eq!(config.scrapes[2].speech, Speech::Patroni);
     assert_eq!(config.databases[0].intervals, Intervals::default());
 }
 
