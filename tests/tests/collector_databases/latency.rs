@@ -42,14 +42,14 @@ impl Reading {
         Reading { captured, sent: Vec::new(), context, task }
     }
 
-    /// Durations in seconds of one statement's rows, by instance.
-    fn durations(&self, id: &str) -> BTreeMap<String, Vec<f64>> {
+    /// Durations in seconds of one statement's rows from a source, by instance.
+    fn durations(&self, id: &str, source: &str) -> BTreeMap<String, Vec<f64>> {
         let mut found: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for payload in &self.sent {
             let Payload::Events(events) = payload else { continue };
             for row in (0..events.rows()).filter(|_| events.table == Table::StatementSamples) {
                 let Value::Float(ms) = events.get(row, "duration_ms") else { panic!("a duration") };
-                if events.get(row, "fingerprint") == id.into() {
+                if events.get(row, "fingerprint") == id.into() && events.get(row, "source") == source.into() {
                     found.entry(events.instance(row).to_owned()).or_default().push(ms / 1000.0);
                 }
             }
@@ -57,15 +57,17 @@ impl Reading {
         found
     }
 
-    /// The newest value of each bucket of a statement, by instance and bound.
-    fn buckets(&self, id: &str) -> BTreeMap<(String, String), f64> {
+    /// The newest value of each bucket of a statement from a source, by instance and bound.
+    fn buckets(&self, id: &str, source: &str) -> BTreeMap<(String, String), f64> {
         let mut found = BTreeMap::new();
         for payload in &self.sent {
             let Payload::Samples(samples) = payload else { continue };
             for (series, value) in samples.series.iter().zip(&samples.values) {
                 let labels = &samples.labels[*series as usize];
                 let label = |name: &str| labels.get(name).unwrap_or("").to_owned();
-                if label("__name__") == BUCKET && label("fingerprint") == id {
+                if (label("__name__"), label("fingerprint"), label("source"))
+                    == (BUCKET.into(), id.into(), source.into())
+                {
                     found.insert((label("instance"), label("le")), *value);
                 }
             }
@@ -74,14 +76,14 @@ impl Reading {
     }
 
     /// Waits until the histograms of a statement count so many executions, and compares every bucket with the rows.
-    async fn until_counted(&mut self, id: &str, executions: usize) -> BTreeMap<String, Vec<f64>> {
+    async fn until_counted(&mut self, id: &str, source: &str, executions: usize) -> BTreeMap<String, Vec<f64>> {
         let counted = until(Duration::from_secs(60), async || {
             self.sent.extend(self.captured.take());
-            let all: f64 = self.buckets(id).iter().filter(|((_, le), _)| le == "+Inf").map(|(_, v)| v).sum();
+            let all: f64 = self.buckets(id, source).iter().filter(|((_, le), _)| le == "+Inf").map(|(_, v)| v).sum();
             (all == executions as f64).then_some(())
         });
-        counted.await.unwrap_or_else(|| panic!("not {executions} executions: {:?}", self.buckets(id)));
-        let (durations, buckets) = (self.durations(id), self.buckets(id));
+        counted.await.unwrap_or_else(|| panic!("not {executions} executions: {:?}", self.buckets(id, source)));
+        let (durations, buckets) = (self.durations(id, source), self.buckets(id, source));
         for (instance, durations) in &durations {
             for bound in BOUNDS_S {
                 let want = durations.iter().filter(|d| **d <= bound).count() as f64;
@@ -138,6 +140,8 @@ async fn durations_in_two_postgresql_logs_are_one_histogram() {
         "log_filename=db.log",
         "log_line_prefix=%m [%p] %q%u@%d ",
         "log_min_duration_statement=0",
+        "shared_preload_libraries=auto_explain",
+        "auto_explain.log_min_duration=0",
     ];
     let mut servers = Vec::new();
     for sleeps in [&[2, 2, 2, 2, 30, 30, 30, 300][..], &[30, 30, 120, 120, 700]] {
@@ -155,7 +159,9 @@ async fn durations_in_two_postgresql_logs_are_one_histogram() {
     });
     let mut reading = Reading::start(logs.collect());
     let id = fingerprint(Dialect::Postgresql, "select pg_sleep (1)").id;
-    let durations = reading.until_counted(&id, 13).await;
+    let planned = reading.until_counted(&id, "auto_explain", 13).await;
+    let durations = reading.until_counted(&id, "log_duration", 13).await;
+    assert_ne!(planned, durations, "auto_explain measures the execution alone");
     assert_eq!((durations["a"].len(), durations["b"].len()), (8, 5));
     let mut all: Vec<f64> = durations.into_values().flatten().collect();
     all.sort_by(f64::total_cmp);
@@ -168,7 +174,11 @@ async fn durations_in_two_postgresql_logs_are_one_histogram() {
         println!("quantile {quantile}: {answer:.4} s of the histogram, {exact:.4} s exactly");
         assert!(answer >= exact / 2.0 && answer <= exact * 2.0, "{quantile}: {answer} for {exact} of {all:?}");
     }
-    let count = ask(&sent, &format!("sum(tidewatch_statement_latency_seconds_count{{fingerprint=\"{id}\"}})")).await;
+    let count = ask(
+        &sent,
+        &format!("sum(tidewatch_statement_latency_seconds_count{{source=\"log_duration\", fingerprint=\"{id}\"}})"),
+    )
+    .await;
     assert_eq!(count, 13.0);
 }
 
@@ -190,7 +200,7 @@ async fn mariadb_has_no_histogram_and_its_slow_log_gives_one() {
     client.query_drop("select 'the end'").await.unwrap();
     let path = server.data_dir().join("slow.log");
     let mut reading = Reading::start(vec![log(path, "m", Engine::Mariadb, LogFormat::SlowLog)]);
-    reading.until_counted(&fingerprint(Dialect::Mysql, "select sleep (1)").id, 6).await;
+    reading.until_counted(&fingerprint(Dialect::Mysql, "select sleep (1)").id, "slow_log", 6).await;
     reading.stop().await;
 }
 
@@ -202,6 +212,18 @@ async fn a_long_statement_without_a_log_is_seen_to_end() {
     watch.until_value("pg_up", |v| v == 1.0).await;
     client.batch_execute("select pg_sleep (5.2)").await.unwrap();
     let id = fingerprint(Dialect::Postgresql, "select pg_sleep (1)").id;
+    seen_to_end(watch, &id).await;
+    let server = MariaDb::start(&[]).await.unwrap();
+    let mut client = server.connect("root").await.unwrap();
+    let mut watch = Watching::start(server.config(), "db");
+    watch.until_value("mysql_up", |v| v == 1.0).await;
+    client.query_drop("select sleep (5.2)").await.unwrap();
+    let id = fingerprint(Dialect::Mysql, "select sleep (1)").id;
+    seen_to_end(watch, &id).await;
+}
+
+/// One execution of a bit more than five seconds is counted, out of the sessions alone.
+async fn seen_to_end(mut watch: Watching, id: &str) {
     let of = format!("fingerprint=\"{id}\"");
     let found = until(Duration::from_secs(60), async || {
         let count = watch.newest(&["_latency_seconds_count", "source=\"activity\"", &of]);
