@@ -166,6 +166,7 @@ impl SelfMetrics {
         list.gauge("tidewatch_storage_full", "1 while the disk has no room for the log.", f64::from(u8::from(s.full)));
         let poisoned = f64::from(u8::from(s.poisoned.is_some()));
         list.gauge("tidewatch_storage_poisoned", "1 if no writes are taken until a restart.", poisoned);
+        read_cache(list, &s.read_cache);
         if let Some(remote) = &s.remote {
             remote_store(list, remote);
         }
@@ -314,6 +315,15 @@ impl SelfMetrics {
         samples.push(&Labels::from_pairs([(METRIC_NAME, "up"), ("instance", instance), ("job", JOB)]), now_ms, 1.0);
         samples.build()
     }
+}
+
+/// What of metrics parts is held in memory.
+fn read_cache(list: &mut List, cache: &storage::ReadCacheStats) {
+    list.gauge("tidewatch_storage_read_cache_bytes", "Footers, indexes, bodies of parts in memory.", cache.bytes);
+    list.gauge("tidewatch_storage_read_cache_bytes_max", "Most that may be held.", cache.bytes_max);
+    list.counter("tidewatch_storage_read_cache_hits_total", "Pieces of parts that were in memory.", cache.hits);
+    list.counter("tidewatch_storage_read_cache_misses_total", "Pieces of parts that were not.", cache.misses);
+    list.counter("tidewatch_storage_read_cache_evicted_total", "Pieces of parts removed for room.", cache.evicted);
 }
 
 /// The object store that parts are in, and what of it is kept here.

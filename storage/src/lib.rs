@@ -54,6 +54,8 @@ pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metrics::{ReadError, SeriesQuery, SeriesSamples};
 pub use proto::samples::Family;
 pub use snapshot::{EventQuery, Snapshot};
-pub use stats::{CacheStats, FlushReason, FlushReport, MaintainReport, RemoteStats, StoreStats, TableStats};
+pub use stats::{
+    CacheStats, FlushReason, FlushReport, MaintainReport, ReadCacheStats, RemoteStats, StoreStats, TableStats,
+};
 pub use store::{Notice, Store, Subscription};
 pub use verify::{Damage, VerifyReport, verify};

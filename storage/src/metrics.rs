@@ -12,7 +12,7 @@
 //!
 //! Reading order: `head` (with `head_stream`, `index`) · `chunk` (with `statistics`, `times` and `values`: the lists of
 //! codecs, one file each, `decimal`, `codec`, `varint`) · `part_schema`, `part_write`, `part_merge` (with `labels_text`, `part_sums`) ·
-//! `part` (with `part_footer`, `part_file`, `part_index`, `cache`) · `read`, `select`, `view`, `flat` (questions).
+//! `part` (with `part_footer`, `part_file`, `part_index`, `part_bodies`, `cache`) · `read`, `select`, `view`, `flat` (questions).
 
 mod cache;
 mod chunk;
@@ -24,6 +24,7 @@ mod head_stream;
 mod index;
 mod labels_text;
 mod part;
+mod part_bodies;
 mod part_check;
 mod part_file;
 mod part_footer;

@@ -17,6 +17,7 @@ use crate::{
     disk::Disk,
     metrics::{MetricsCache, MetricsPart, PartInfo},
     remote::{self, PARTS_PREFIX, RemoteStats, RemoteStore},
+    stats::ReadCacheStats,
 };
 
 /// Name of the metrics table in paths, manifest and statistics.
@@ -98,7 +99,7 @@ const PIECES_AT_ONCE: usize = 4;
 /// Folder of the local copies of remote parts, in the data directory.
 const CACHE_DIR: &str = "cache";
 
-/// Memory for footers and indexes of metrics parts, bytes.
+/// Memory for footers, indexes and bodies of metrics parts, bytes.
 const CACHE_BYTES_MAX: usize = 256 << 20;
 
 impl PartStore {
@@ -142,6 +143,11 @@ impl PartStore {
             PartsHome::Local { .. } => None,
             PartsHome::Remote { place, .. } => Some(place),
         }
+    }
+
+    /// Numbers of what is held in memory for questions.
+    pub(crate) fn read_cache_stats(&self) -> ReadCacheStats {
+        self.cache.stats()
     }
 
     /// Numbers of the remote store, if it is one.

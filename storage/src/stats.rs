@@ -57,8 +57,25 @@ pub struct StoreStats {
     pub full: bool,
     /// Why the store takes no writes, if so.
     pub poisoned: Option<String>,
+    /// What of metrics parts is held in memory for questions.
+    pub read_cache: ReadCacheStats,
     /// The object store that parts are in, if they are not local files.
     pub remote: Option<RemoteStats>,
+}
+
+/// Footers, row group indexes and bodies of metrics parts in memory; counters begin at open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCacheStats {
+    /// Bytes held, estimated.
+    pub bytes: u64,
+    /// Bytes that may be held.
+    pub bytes_max: u64,
+    /// Pieces asked for that were there.
+    pub hits: u64,
+    /// Pieces asked for that were not.
+    pub misses: u64,
+    /// Pieces removed for room.
+    pub evicted: u64,
 }
 
 /// Parts of one table.

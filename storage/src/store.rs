@@ -438,6 +438,7 @@ impl Inner {
             Some(Failure::Closed) | None => stats.full = self.log.lacks_room(),
         }
         stats.poisoned = stats.poisoned.or_else(|| self.lost.get().cloned());
+        stats.read_cache = self.parts.read_cache_stats();
         stats.remote = self.parts.remote_stats();
         stats
     }

@@ -1,11 +1,12 @@
-//! Footers and row group indexes of parts, kept while memory allows.
+//! Footers, row group indexes and bodies of parts, kept while memory allows.
 
 use std::{collections::HashMap, sync::Arc};
 
 use object_store::path::Path;
 use parking_lot::Mutex;
 
-use super::{part::Footer, part_index::GroupIndex};
+use super::{part::Footer, part_bodies::Bodies, part_index::GroupIndex};
+use crate::stats::ReadCacheStats;
 
 /// Evict down to this share (percent) of the bound at once, so that eviction's scan is seldom.
 const KEEP_PERCENT: usize = 90;
@@ -15,6 +16,7 @@ const KEEP_PERCENT: usize = 90;
 pub(crate) enum Key {
     Footer(Path),
     Group(Path, usize),
+    Bodies(Path, usize),
 }
 
 /// A cached piece.
@@ -22,6 +24,8 @@ pub(crate) enum Key {
 pub(crate) enum Piece {
     Footer(Footer),
     Group(Arc<GroupIndex>),
+    /// Of all rows of a row group; `None`: they were asked for once, which is not yet worth the memory.
+    Bodies(Option<Arc<Bodies>>),
 }
 
 struct Slot {
@@ -35,9 +39,12 @@ struct Slots {
     slots: HashMap<Key, Slot>,
     bytes: usize,
     clock: u64,
+    hits: u64,
+    misses: u64,
+    evicted: u64,
 }
 
-/// Footers and row group indexes of parts, bounded in bytes, shared by all parts of a store.
+/// Footers, row group indexes and bodies of parts, bounded in bytes, shared by all parts of a store.
 pub struct MetricsCache {
     bytes_max: usize,
     slots: Mutex<Slots>,
@@ -54,10 +61,22 @@ impl MetricsCache {
         self.slots.lock().bytes
     }
 
+    /// The present numbers; counters begin with the cache.
+    pub fn stats(&self) -> ReadCacheStats {
+        let slots = self.slots.lock();
+        let Slots { bytes, hits, misses, evicted, .. } = *slots;
+        ReadCacheStats { bytes: bytes as u64, bytes_max: self.bytes_max as u64, hits, misses, evicted }
+    }
+
     pub(crate) fn get(&self, key: &Key) -> Option<Piece> {
         let slots = &mut *self.slots.lock();
         slots.clock += 1;
-        let slot = slots.slots.get_mut(key)?;
+        let slot = slots.slots.get_mut(key);
+        match &slot {
+            None | Some(Slot { piece: Piece::Bodies(None), .. }) => slots.misses += 1,
+            Some(_) => slots.hits += 1,
+        }
+        let slot = slot?;
         slot.used = slots.clock;
         Some(slot.piece.clone())
     }
@@ -83,6 +102,7 @@ impl MetricsCache {
                 }
                 if let Some(old) = slots.slots.remove(&key) {
                     slots.bytes -= old.bytes;
+                    slots.evicted += 1;
                 }
             }
         }
@@ -104,6 +124,9 @@ mod tests {
         }
         assert!(cache.get(&key(1)).is_none());
         assert!(cache.get(&key(29)).is_some());
+        let stats = cache.stats();
+        assert_eq!((stats.hits, stats.misses, stats.bytes_max), (31, 1, 1000));
+        assert!(stats.bytes <= 1000 && stats.evicted + stats.bytes / 100 == 30, "{stats:?}");
         cache.put(key(99), Piece::Group(Arc::new(GroupIndex::default())), 1001);
         assert!(cache.get(&key(99)).is_none());
     }

@@ -1,4 +1,4 @@
-//! One immutable Parquet file of chunks: its footer, its row groups' indexes, its chunks, each read when needed.
+//! One immutable Parquet file of chunks: its footer, its row groups' indexes and bodies, each read when needed.
 
 use std::{ops::Range, sync::Arc};
 
@@ -20,7 +20,8 @@ use proto::Labels;
 use super::{
     MetricsCache, ReadError,
     cache::{Key, Piece},
-    chunk::{Chunk, ChunkBody, ChunkValues},
+    chunk::Chunk,
+    part_bodies::{self, Bodies},
     part_file::CheckedFile,
     part_footer::{check_format, damaged, read_error, read_footer},
     part_index::{self, GroupIndex},
@@ -33,6 +34,8 @@ use crate::matcher::Matcher;
 
 /// A cached footer's size as a multiple of its bytes in the file.
 const FOOTER_MEMORY_FACTOR: usize = 4;
+/// What it costs to remember that bodies were asked for once: a path and a slot.
+const ASKED_BYTES: usize = 256;
 
 /// What the manifest knows of a part.
 #[derive(Clone, Debug)]
@@ -179,10 +182,21 @@ impl MetricsPart {
         stream.try_collect().await.map_err(|e| self.error(e))
     }
 
-    /// The bodies of these rows of a row group, in order: what a select decodes.
-    pub(crate) async fn bodies(&self, group: usize, rows: &[Range<usize>]) -> Result<Bodies, ReadError> {
-        let batches = self.read(group, &[column::FIRST, column::TIMESTAMPS, column::VALUES], Some(rows)).await?;
-        Ok(Bodies { batches })
+    /// The bodies of these rows of a row group, if not of all its rows: what a select decodes. At the first question only
+    /// the pages with these rows are read; at the next the whole row group, which is kept while memory allows.
+    pub(crate) async fn bodies(&self, group: usize, rows: &[Range<usize>]) -> Result<Arc<Bodies>, ReadError> {
+        let key = Key::Bodies(self.info.path.clone(), group);
+        let asked = self.cache.get(&key);
+        if let Some(Piece::Bodies(Some(bodies))) = asked {
+            return Ok(bodies);
+        }
+        let again = asked.is_some();
+        let batches = self.read(group, &part_bodies::COLUMNS, (!again).then_some(rows)).await?;
+        let bodies = Bodies::build(&batches, again).map_err(|reason| self.damaged(reason.into()))?;
+        let bodies = Arc::new(bodies);
+        let (kept, bytes) = if again { (Some(bodies.clone()), bodies.bytes()) } else { (None, ASKED_BYTES) };
+        self.cache.put(key, Piece::Bodies(kept), bytes);
+        Ok(bodies)
     }
 
     /// All chunks of a row group, in order, with their statistics: what a merge copies or decodes.
@@ -252,42 +266,6 @@ fn may_match(matcher: &Matcher, low: &[u8], high: &[u8]) -> bool {
 
 fn binary(batch: &RecordBatch, column: usize) -> Option<&BinaryArray> {
     batch.column(column).as_any().downcast_ref()
-}
-
-/// Chunk bodies as they came out of the file.
-pub(crate) struct Bodies {
-    batches: Vec<RecordBatch>,
-}
-
-impl Bodies {
-    /// Each body with its row's times and size, which stand in the index. `None`: the columns are not those of the format.
-    pub(crate) fn iter<'a>(
-        &'a self,
-        rows: impl Iterator<Item = part_index::Row> + 'a,
-    ) -> impl Iterator<Item = Option<ChunkBody<'a>>> + 'a {
-        let bodies = self.batches.iter().flat_map(|batch| {
-            let first = batch.column(0).as_any().downcast_ref::<Float64Array>();
-            let columns = first.zip(binary(batch, 1)).zip(binary(batch, 2));
-            (0..batch.num_rows()).map(move |at| {
-                let ((first, timestamps), values) = columns?;
-                let value = if values.is_valid(at) {
-                    ChunkValues::Encoded(values.value(at))
-                } else {
-                    first.is_valid(at).then(|| ChunkValues::Constant(first.value(at)))?
-                };
-                Some((timestamps.value(at), value))
-            })
-        });
-        bodies.zip(rows).map(|(body, row)| {
-            let (timestamps, values) = body?;
-            Some(ChunkBody { first_ts: row.first_ts, last_ts: row.last_ts, samples: row.samples(), timestamps, values })
-        })
-    }
-
-    /// Rows read.
-    pub(crate) fn len(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
 }
 
 /// What a part says of itself, checked.

@@ -188,7 +188,8 @@ impl Plan {
         let empty = |labels| SeriesSamples { labels, timestamps_ms: Vec::new(), values: Vec::new() };
         let mut series: Vec<SeriesSamples> = self.series.into_iter().map(empty).collect();
         let mut samples = 0;
-        let alone = self.groups.len() == 1;
+        let expected = self.samples.iter().sum::<usize>();
+        let alone = self.groups.len() == 1 || expected < 2 * SAMPLES_PER_THREAD;
         let reads = self.groups.into_iter().map(|plan| plan.read(range, budget, alone));
         let mut reads = stream::iter(reads).buffered(READ_AHEAD_GROUPS);
         while let Some((places, columns)) = reads.try_next().await? {
@@ -274,7 +275,8 @@ fn read_epoch(
 }
 
 impl GroupPlan {
-    /// The rows' samples, each with its series' place: on a thread of its own unless `alone`.
+    /// The rows' samples, each with its series' place: on a thread of its own unless `alone`. A hand-over to another thread
+    /// costs a small question more than its decoding.
     async fn read(self, range: (i64, i64), budget: Budget, alone: bool) -> Result<(Vec<u32>, Vec<Columns>), ReadError> {
         if alone {
             return self.read_here(range, budget).await;
@@ -290,14 +292,13 @@ impl GroupPlan {
         budget: Budget,
     ) -> Result<(Vec<u32>, Vec<Columns>), ReadError> {
         let bodies = self.part.bodies(self.group, &self.rows).await?;
-        if bodies.len() != self.places.len() {
+        if !bodies.fits(self.places.len(), self.index.rows.len()) {
             return Err(self.part.damaged("a row group whose columns have different lengths".into()));
         }
-        let rows = self.rows.iter().flat_map(|range| &self.index.rows[range.clone()]).copied();
         let (mut out, mut samples) = (Vec::with_capacity(self.places.len()), 0);
         let mut decoder = ChunkDecoder::default();
-        for (at, body) in bodies.iter(rows).enumerate() {
-            let body = body.ok_or_else(|| self.part.damaged("its columns are not those of its format".into()))?;
+        for (at, body) in bodies.iter(&self.rows, &self.index.rows).enumerate() {
+            let body = body.ok_or_else(|| self.part.damaged("a constant chunk without its value".into()))?;
             let mut columns = Columns::default();
             decoder
                 .decode(body, min_ts, max_ts, &mut columns.timestamps_ms, &mut columns.values)

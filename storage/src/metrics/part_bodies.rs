@@ -1,0 +1,85 @@
+//! The chunk bodies of a row group as they came out of the file: what a select decodes.
+//!
+//! Profiled on small questions: opening pages through the Parquet reader, their checksums and their decompression cost several
+//! times what decoding the wanted chunks does. So bodies that are asked for again are kept, decompressed and still encoded.
+
+use std::ops::Range;
+
+use arrow::{
+    array::{Array, BinaryArray, Float64Array, RecordBatch},
+    compute::concat,
+};
+
+use super::{
+    chunk::{ChunkBody, ChunkValues},
+    part_index::Row,
+    part_schema::column,
+};
+
+/// Columns that [`Bodies`] are built from, ascending.
+pub(crate) const COLUMNS: [usize; 3] = [column::FIRST, column::TIMESTAMPS, column::VALUES];
+
+/// Bodies of some rows of a row group, or of all.
+pub(crate) struct Bodies {
+    first: Float64Array,
+    timestamps: BinaryArray,
+    values: BinaryArray,
+    /// Of all rows, so that a row's number is its place here.
+    is_whole: bool,
+}
+
+impl Bodies {
+    /// Reads the columns of [`COLUMNS`]; the reason if they are not what the format says.
+    pub(crate) fn build(batches: &[RecordBatch], is_whole: bool) -> Result<Bodies, &'static str> {
+        const WRONG: &str = "its columns are not those of its format";
+        let column = |at: usize| {
+            let pieces: Vec<&dyn Array> = batches.iter().filter_map(|b| Some(b.columns().get(at)?.as_ref())).collect();
+            match pieces[..] {
+                [whole] => Ok(whole.slice(0, whole.len())),
+                _ => concat(&pieces).map_err(|_| WRONG),
+            }
+        };
+        if batches.is_empty() {
+            return Err("a row group without rows");
+        }
+        let (first, timestamps, values) = (column(0)?, column(1)?, column(2)?);
+        let binary = |array: &dyn Array| array.as_any().downcast_ref::<BinaryArray>().cloned().ok_or(WRONG);
+        Ok(Bodies {
+            first: first.as_any().downcast_ref::<Float64Array>().cloned().ok_or(WRONG)?,
+            timestamps: binary(&timestamps)?,
+            values: binary(&values)?,
+            is_whole,
+        })
+    }
+
+    /// Whether these are the bodies of `asked` rows of a row group of `all`, or of all of them.
+    pub(crate) fn fits(&self, asked: usize, all: usize) -> bool {
+        self.first.len() == if self.is_whole { all } else { asked }
+    }
+
+    /// The body of each of `rows`, which were asked for, with its times and size out of `index`, the row group's rows. `None`:
+    /// a constant chunk without its value.
+    pub(crate) fn iter<'a>(
+        &'a self,
+        rows: &'a [Range<usize>],
+        index: &'a [Row],
+    ) -> impl Iterator<Item = Option<ChunkBody<'a>>> + 'a {
+        rows.iter().cloned().flatten().enumerate().map(move |(nth, number)| {
+            let at = if self.is_whole { number } else { nth };
+            let values = if self.values.is_valid(at) {
+                ChunkValues::Encoded(self.values.value(at))
+            } else {
+                self.first.is_valid(at).then(|| ChunkValues::Constant(self.first.value(at)))?
+            };
+            let row = index[number];
+            let timestamps = self.timestamps.value(at);
+            Some(ChunkBody { first_ts: row.first_ts, last_ts: row.last_ts, samples: row.samples(), timestamps, values })
+        })
+    }
+
+    /// Memory, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let arrays: [&dyn Array; 3] = [&self.first, &self.timestamps, &self.values];
+        arrays.iter().map(|array| array.get_array_memory_size()).sum()
+    }
+}
