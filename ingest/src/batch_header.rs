@@ -53,7 +53,16 @@ fn field_bytes<'a>(rest: &mut &'a [u8], number: u64) -> Option<&'a [u8]> {
 }
 
 /// One protobuf varint; `None` past the end or past 64 bits.
+#[inline]
 pub(crate) fn varint(rest: &mut &[u8]) -> Option<u64> {
+    if let [byte @ 0..0x80, after @ ..] = *rest {
+        *rest = after;
+        return Some(u64::from(*byte));
+    }
+    long_varint(rest)
+}
+
+fn long_varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for (at, &byte) in rest.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f).checked_shl(7 * at as u32)?;

@@ -60,6 +60,7 @@ enum Field<'a> {
     Fixed32,
 }
 
+#[inline]
 fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let key = varint(rest)?;
     let value = match key & 7 {
@@ -78,6 +79,7 @@ fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     Some((key >> 3, value))
 }
 
+#[inline]
 fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let (taken, after) = rest.split_at_checked(length)?;
     *rest = after;
@@ -113,12 +115,38 @@ impl WriteRequest {
 
     fn read_series<'a>(
         &mut self,
+        series: &'a [u8],
+        pairs: &mut Vec<(&'a str, &'a str)>,
+        at: usize,
+    ) -> Result<(), WriteRequestError> {
+        let (labels_at, rows_at, histograms) = (self.arena.len(), self.values.len(), self.histograms);
+        pairs.clear();
+        if let Some(rest) = put_plain_labels(&mut self.arena, series) {
+            self.read_rows(rest, pairs, at)?;
+            if pairs.is_empty() {
+                self.labels.push(labels_at..self.arena.len());
+                return Ok(());
+            }
+        }
+        // another shape: read in the way that takes every one
+        self.arena.truncate(labels_at);
+        self.series.truncate(rows_at);
+        self.timestamps_ms.truncate(rows_at);
+        self.values.truncate(rows_at);
+        self.histograms = histograms;
+        pairs.clear();
+        self.read_rows(series, pairs, at)?;
+        self.put_labels(pairs)
+    }
+
+    /// Reads the rows of a series, and what labels there are into `pairs`.
+    fn read_rows<'a>(
+        &mut self,
         mut rest: &'a [u8],
         pairs: &mut Vec<(&'a str, &'a str)>,
         at: usize,
     ) -> Result<(), WriteRequestError> {
         let index = self.labels.len();
-        pairs.clear();
         while !rest.is_empty() {
             match field(&mut rest).ok_or(WriteRequestError::Damaged(at))? {
                 (1, Field::Bytes(label)) => {
@@ -145,19 +173,24 @@ impl WriteRequest {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Puts the labels of a series into the arena.
+    fn put_labels(&mut self, pairs: &mut [(&str, &str)]) -> Result<(), WriteRequestError> {
+        let (series, start) = (self.labels.len(), self.arena.len());
         if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
             pairs.sort_unstable();
             if pairs.windows(2).any(|w| w[0].0 == w[1].0) {
-                return Err(WriteRequestError::Label { series: index, rule: "a label is there twice" });
+                return Err(WriteRequestError::Label { series, rule: "a label is there twice" });
             }
         }
-        let start = self.arena.len();
         for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
             put_str(&mut self.arena, name);
             put_str(&mut self.arena, value);
         }
         if self.arena.len() == start {
-            return Err(WriteRequestError::Label { series: index, rule: "it has no labels" });
+            return Err(WriteRequestError::Label { series, rule: "it has no labels" });
         }
         self.labels.push(start..self.arena.len());
         Ok(())
@@ -188,6 +221,38 @@ impl WriteRequest {
             families: &self.families,
         }
     }
+}
+
+/// Appends the labels of a series to the arena if they have the shape that senders give them: at its beginning, each name
+/// before its value, names ascending, none of these texts empty or longer than 127 bytes. Canonical bytes are then those of the
+/// message without its tags, copied as they stand. Gives what follows the labels; `None`: another shape (the arena then
+/// holds some of it).
+fn put_plain_labels<'a>(arena: &mut Vec<u8>, mut rest: &'a [u8]) -> Option<&'a [u8]> {
+    const LABEL: u8 = 1 << 3 | 2;
+    const NAME: u8 = 1 << 3 | 2;
+    const VALUE: u8 = 2 << 3 | 2;
+    let is_plain = |length: &u8| (1..0x80).contains(length);
+    let start = arena.len();
+    arena.reserve(rest.len());
+    let (mut last, mut count): (&[u8], usize) = (&[], 0);
+    while let [LABEL, after @ ..] = rest {
+        rest = after;
+        let length = usize::try_from(varint(&mut rest)?).ok()?;
+        let label = take(&mut rest, length)?;
+        let [NAME, name_length, text @ ..] = label else { return None };
+        let (name, value_field) = text.split_at_checked(usize::from(*name_length))?;
+        let [VALUE, value_length, value @ ..] = value_field else { return None };
+        let is_whole = value.len() == usize::from(*value_length);
+        if !is_whole || !is_plain(name_length) || !is_plain(value_length) || last >= name {
+            return None;
+        }
+        arena.extend_from_slice(&label[1..2 + name.len()]);
+        arena.extend_from_slice(&value_field[1..]);
+        (last, count) = (name, count + 1);
+    }
+    // lengths are ASCII: between them, each text is UTF-8 if and only if the whole is
+    let is_text = std::str::from_utf8(arena.get(start..)?).is_ok();
+    (is_text && (1..=LABELS_MAX).contains(&count)).then_some(rest)
 }
 
 fn read_label(mut rest: &[u8]) -> Option<(&str, &str)> {

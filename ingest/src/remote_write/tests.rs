@@ -75,6 +75,53 @@ fn samples_and_labels_arrive_as_sent() {
     assert_eq!(bits, [1.0f64.to_bits(), stale.to_bits(), f64::NEG_INFINITY.to_bits()]);
 }
 
+/// A field of bytes shorter than 128.
+fn bytes_field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
+}
+
+#[test]
+fn labels_of_every_shape_are_read_alike() {
+    let pair = |name: &[u8], value: &[u8]| bytes_field(1, &[bytes_field(1, name), bytes_field(2, value)].concat());
+    let (a, b) = (pair(b"__name__", b"up"), pair(b"z", "ü".as_bytes()));
+    let turned = bytes_field(1, &[bytes_field(2, b"up"), bytes_field(1, b"__name__")].concat());
+    let twice = bytes_field(1, &[bytes_field(1, b"x"), bytes_field(1, b"__name__"), bytes_field(2, b"up")].concat());
+    let row = bytes_field(2, &[0x10, 7]);
+    let none = bytes_field(1, &bytes_field(1, b"empty"));
+    let expected = Labels::from_pairs([("__name__", "up"), ("z", "ü")]);
+    for (shape, parts) in [
+        ("plain", vec![&a, &b, &row]),
+        ("not in order", vec![&b, &row, &a]),
+        ("row first", vec![&row, &a, &b]),
+        ("row between", vec![&a, &row, &b]),
+        ("value first", vec![&turned, &b, &row]),
+        ("name twice", vec![&twice, &b, &row]),
+        ("without a value", vec![&a, &none, &b, &row]),
+    ] {
+        let series = bytes_field(1, &parts.into_iter().flatten().copied().collect::<Vec<u8>>());
+        let mut request = WriteRequest::default();
+        request.read(&[series.clone(), series].concat()).unwrap_or_else(|e| panic!("{shape}: {e}"));
+        let sets: Vec<Labels> = request.labels().iter().map(|b| Labels::from_bytes(b).unwrap()).collect();
+        assert_eq!(sets, [expected.clone(), expected.clone()], "{shape}");
+        assert_eq!((&request.series[..], &request.timestamps_ms[..]), (&[0, 1][..], &[7, 7][..]), "{shape}");
+    }
+    let cut = pair(b"__name__", &"ü".as_bytes()[..1]);
+    let split = pair("ü".as_bytes(), b"v");
+    for (shape, parts) in [
+        ("half a character", vec![&cut, &row]),
+        ("half a character, then more", vec![&cut, &b, &row]),
+        ("a name twice", vec![&a, &a, &row]),
+        ("a field cut off", vec![&a, &row, &none[..1].to_vec()]),
+        ("no labels", vec![&row]),
+    ] {
+        let series = bytes_field(1, &parts.into_iter().flatten().copied().collect::<Vec<u8>>());
+        assert!(WriteRequest::default().read(&series).is_err(), "{shape}");
+    }
+    let mut request = WriteRequest::default();
+    request.read(&bytes_field(1, &[split, row].concat())).unwrap();
+    assert_eq!(Labels::from_bytes(request.labels()[0]).unwrap(), Labels::from_pairs([("ü", "v")]));
+}
+
 #[test]
 fn metadata_names_kinds() {
     let metadata = vec![
