@@ -3,7 +3,10 @@
 //! Batches are handed to the store as they come and acknowledged as they reach the disk; up to [`IN_FLIGHT_MAX`] are
 //! between the two. Beyond that nothing is read, and the connection's own flow control slows the collector.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -70,6 +73,8 @@ pub(crate) struct Stream {
     next_ticket: u64,
     asked: Vec<(u64, Asked)>,
     refusals: Vec<wire::Refusal>,
+    /// Refusals for now of each class since one was taken: the first is said, the others are counted.
+    held: BTreeMap<Class, u64>,
     slow_down_ms: u32,
 }
 
@@ -145,6 +150,7 @@ impl Stream {
             next_ticket: 1,
             asked: Vec::new(),
             refusals: Vec::new(),
+            held: BTreeMap::new(),
             slow_down_ms: 0,
             admission,
             collectors,
@@ -315,6 +321,9 @@ impl Stream {
         let (collector, epoch) = (self.source.collector.as_str(), self.source.epoch);
         let origin = Origin { collector, epoch, class, sequence };
         let landing = self.admission.admit(Door::Grpc, &self.tenant, Some(origin), rows)?;
+        if let Some(refused) = self.held.remove(&class) {
+            tracing::info!(collector, class = class_name(class), refused, "batches are taken again");
+        }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.tickets.insert(ticket);
@@ -330,7 +339,9 @@ impl Stream {
             Ok(Admitted::Stored { refused, .. }) => {
                 self.progress.settle(class, sequence);
                 for (reason, rows) in refused {
-                    self.push_refusal(class, sequence, rows, &Refused::new(reason, "these rows of the batch"), true);
+                    let refused = Refused::new(reason, "these rows of the batch");
+                    self.say_refused(class, sequence, rows, &refused, true);
+                    self.push_refusal(class, sequence, rows, &refused, true);
                 }
             }
             Ok(Admitted::Duplicate) => self.progress.settle(class, sequence),
@@ -348,6 +359,7 @@ impl Stream {
 
     /// Refused for good. Its number is stored with no rows, so that neither a resend nor the next batch finds a gap there.
     fn refuse_for_good(&mut self, class: Class, sequence: u64, rows: u64, refused: Refused) {
+        self.say_refused(class, sequence, rows, &refused, true);
         self.push_refusal(class, sequence, rows, &refused, true);
         if class == Class::AlertEvents || with_no_rows(class, |rows| self.hand_over(class, sequence, rows)).is_err() {
             self.progress.take(class, sequence);
@@ -358,10 +370,15 @@ impl Stream {
     fn refuse_for_now(&mut self, class: Class, sequence: u64, rows: u64, refused: Refused) {
         self.progress.hold(class, sequence);
         self.slow_down_ms = SLOW_DOWN_MS;
+        let held = self.held.entry(class).or_default();
+        *held += 1;
+        if *held == 1 {
+            self.say_refused(class, sequence, rows, &refused, false);
+        }
         self.push_refusal(class, sequence, rows, &refused, false);
     }
 
-    fn push_refusal(&mut self, class: Class, sequence: u64, rows: u64, refused: &Refused, is_final: bool) {
+    fn say_refused(&self, class: Class, sequence: u64, rows: u64, refused: &Refused, is_final: bool) {
         tracing::warn!(
             collector = self.source.collector,
             class = class_name(class),
@@ -372,6 +389,9 @@ impl Stream {
             is_final,
             "refused"
         );
+    }
+
+    fn push_refusal(&mut self, class: Class, sequence: u64, rows: u64, refused: &Refused, is_final: bool) {
         self.refusals.push(wire::Refusal {
             class: class as i32,
             sequence,

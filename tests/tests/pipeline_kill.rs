@@ -14,8 +14,8 @@ use std::{
     time::Duration,
 };
 
-use collector::{Clock, Outlet};
-use proto::{EventsBuilder, Table};
+use collector::{Clock, Outlet, outlet::Way};
+use proto::{Class, EventsBuilder, Table};
 use tests::{
     disk::Disk,
     load::{produce, stored},
@@ -30,12 +30,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 /// Size of the disk that is filled.
 const DISK_BYTES: u64 = 400 << 20;
 /// How long a full disk may go unnoticed, while [`write_much`] fills the segment the log has room for.
-const FULL_WITHIN: Duration = Duration::from_secs(60);
+const FULL_WITHIN: Duration = Duration::from_secs(300);
 /// Kills while the disk is full.
 const FULL_KILLS: usize = 2;
-/// Lines of [`write_much`] at once, and their lengths, bytes.
+/// Lines of [`write_much`] at once, their lengths, bytes, and batches of logs that may wait for the server.
 const MUCH_LINES: usize = 20;
 const MUCH_BYTES: usize = 16 << 10;
+const MUCH_WAITING_MAX: u64 = 50;
 const MUCH_EVERY: Duration = Duration::from_millis(50);
 
 /// A server on fixed ports over one data directory, restarted as often as wanted.
@@ -128,16 +129,21 @@ async fn soak_kill_and_absence() {
     server.stop();
 }
 
-/// Sends log lines that hardly compress until told to stop; how many there are.
-async fn write_much(outlet: Outlet, stop: Arc<AtomicBool>) -> u64 {
+/// Sends log lines that hardly compress until told to stop, no more than the road takes; how many there are.
+async fn write_much(outlet: Outlet, way: Way, stop: Arc<AtomicBool>) -> u64 {
     let (clock, mut random) = (Clock::system(), fastrand::Rng::new());
     let mut ticks = tokio::time::interval(MUCH_EVERY);
-    let mut sent = 0;
+    let (mut sent, mut bytes) = (0, vec![0; MUCH_BYTES]);
     while !stop.load(Ordering::Relaxed) {
         ticks.tick().await;
+        let waiting = way.spool.lock().counters().by_class.get(&Class::Logs).map_or(0, |c| c.waiting_batches);
+        if waiting > MUCH_WAITING_MAX {
+            continue;
+        }
         let mut logs = EventsBuilder::new(Table::Logs);
         for _ in 0..MUCH_LINES {
-            let body: String = (0..MUCH_BYTES).map(|_| random.alphanumeric()).collect();
+            random.fill(&mut bytes);
+            let body: String = bytes.iter().map(|b| char::from(b'!' + b % 64)).collect();
             logs.row("much", clock.now_ms(), [("body", format!("{sent} {body}").into())]);
             sent += 1;
         }
@@ -168,7 +174,7 @@ async fn soak_a_disk_is_full_and_freed() {
     wait::until(DRAIN_TIMEOUT, async || stored(&site.api()).await.ok().filter(|s| s.samples > 0)).await.unwrap();
 
     disk.fill().unwrap();
-    let much = tokio::spawn(write_much(road.outlet.clone(), stop_much.clone()));
+    let much = tokio::spawn(write_much(road.outlet.clone(), road.way.clone(), stop_much.clone()));
     let full = wait::until(FULL_WITHIN, async || says_full(&site).await.filter(|full| *full)).await;
     assert!(full.is_some(), "the full disk went unnoticed\n{}", server.output());
     stop_much.store(true, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use query::promql::{
     Expr,
-    ast::{Aggregate, AggregateOp, BinaryOp, Call, DurationExpr, Subquery, ValueType},
+    ast::{Aggregate, AggregateOp, At, BinaryOp, Call, DurationExpr, Subquery, ValueType},
     parse,
 };
 
@@ -47,7 +47,7 @@ const NOISE: f64 = 1e-11;
 
 /// The reason of a difference in `query`.
 pub async fn of(peers: &Peers, query: &str, when: When, words: String, said: [Said; 2]) -> Verdict {
-    let Ok(mut tree) = parse(query) else { return Verdict::Wrong(words) };
+    let Ok(mut tree) = parse(query).and_then(|tree| parse(&fixed(&tree, when))) else { return Verdict::Wrong(words) };
     let (mut when, mut words, mut said) = (when, words, said);
     loop {
         let (mut below, mut bits) = (None, false);
@@ -71,6 +71,12 @@ pub async fn of(peers: &Peers, query: &str, when: When, words: String, said: [Sa
     }
 }
 
+/// With the times that `start()` and `end()` stand for: a part of the query asked alone has others.
+fn fixed(tree: &Expr, when: When) -> String {
+    let (start, end) = when.ends();
+    tree.to_string().replace("@ start()", &format!("@ {start:.3}")).replace("@ end()", &format!("@ {end:.3}"))
+}
+
 /// The parts of an expression, each with the times it is evaluated at.
 fn parts(tree: &Expr, when: When) -> Vec<(&Expr, When)> {
     let mut out = Vec::new();
@@ -84,12 +90,8 @@ fn parts(tree: &Expr, when: When) -> Vec<(&Expr, When)> {
     out
 }
 
-/// When a subquery evaluates what is in it; not known if that depends on the times of the whole.
+/// When a subquery evaluates what is in it, if that can be said.
 fn inside(sub: &Subquery, when: When) -> Option<When> {
-    let text = sub.expr.to_string();
-    if sub.at.is_some() || text.contains("start()") || text.contains("end()") {
-        return None;
-    }
     let seconds = |d: &DurationExpr| match d {
         DurationExpr::Literal(seconds, ..) => Some(*seconds),
         DurationExpr::Unary(true, inner, _) => match &**inner {
@@ -101,13 +103,13 @@ fn inside(sub: &Subquery, when: When) -> Option<When> {
     let range = seconds(&sub.range)?;
     let step = sub.step.as_ref().map_or(Some(60.0), seconds)?;
     let offset = sub.offset.as_ref().map_or(Some(0.0), seconds)?;
-    let (first, last) = when.ends();
+    let (first, last) = fixed_s(sub.at).map_or_else(|| when.ends(), |at| (at, at));
     Some(When::Range(((first - offset - range) / step).ceil() * step, last - offset, step as u32))
 }
 
 /// The list.
 async fn reason(peers: &Peers, tree: &Expr, when: When, said: &[Said; 2]) -> Option<&'static str> {
-    match tree {
+    match tree.unparen() {
         Expr::Aggregate(Aggregate { op: AggregateOp::Topk | AggregateOp::Bottomk, .. }) => {
             (by_time(&said[0]) == by_time(&said[1])).then_some(TIES)
         }
@@ -164,7 +166,6 @@ async fn reason_of_call(peers: &Peers, call: &Call, when: When, said: &[Said; 2]
 async fn slid(peers: &Peers, call: &Call, when: When, ours: &Said) -> bool {
     let When::Range(start, end, step) = when else { return false };
     let query = Expr::Call(call.clone()).to_string();
-    let query = query.replace("@ start()", &format!("@ {start}")).replace("@ end()", &format!("@ {end}"));
     let mut steps = 0;
     let mut at = start;
     while at <= end {
@@ -240,14 +241,11 @@ fn pairs(said: &[Said; 2]) -> Option<Vec<(String, f64, f64, f64)>> {
 /// Whether what differs is `rate` as 2.42 computed it, from the samples it had.
 async fn extrapolated(peers: &Peers, call: &Call, window: &str, said: &[Said; 2]) -> bool {
     let (Some(all), Some(range)) = (pairs(said), range_s(&call.args[0])) else { return false };
-    if window.contains('@') {
-        return false;
-    }
     for (labels, at, _, theirs) in all.into_iter().filter(|(_, _, a, b)| !same(*a, *b)) {
         let samples = peers.ask(window, When::At(at)).await[1].without_names().rows_by_labels();
         let Some((_, points)) = samples.into_iter().find(|r| r.0 == labels) else { return false };
-        let offset = offset_s(&call.args[0]);
-        let old = increase_of_2_42(&points, at - offset - range, at - offset);
+        let end = at_s(&call.args[0]).unwrap_or(at) - offset_s(&call.args[0]);
+        let old = increase_of_2_42(&points, end - range, end);
         let old = if call.function.name == "rate" { old / range } else { old };
         if !same(old, theirs) {
             return false;
@@ -263,6 +261,19 @@ fn range_s(window: &Expr) -> Option<f64> {
         _ => return None,
     };
     if let DurationExpr::Literal(seconds, ..) = range { Some(*seconds) } else { None }
+}
+
+/// The time an `@` fixes, seconds; `start()` and `end()` were replaced by [`fixed`].
+fn fixed_s(at: Option<At>) -> Option<f64> {
+    if let Some(At::Time(ms)) = at { Some(ms as f64 / 1000.0) } else { None }
+}
+
+fn at_s(window: &Expr) -> Option<f64> {
+    match window {
+        Expr::Matrix(m) => fixed_s(m.selector.at),
+        Expr::Subquery(s) => fixed_s(s.at),
+        _ => None,
+    }
 }
 
 fn offset_s(window: &Expr) -> f64 {
