@@ -1,8 +1,9 @@
 //! Ingest, disk and questions at each size: all three servers side by side, fed together, asked in turn.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
+use tokio::time::Instant;
 
 use crate::{
     asking::{Asking, ask},
@@ -19,6 +20,10 @@ const SHOWN: [Size; 3] = [
     Size { series: 10_000, length: Length::Hours },
     Size { series: 100_000, length: Length::Hour },
 ];
+/// How long what was taken may stay hidden from questions.
+const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+/// Time between two looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Where our own and VictoriaMetrics' numbers stand in lists.
 const OURS: usize = 0;
 const THEIRS: usize = 1;
@@ -45,10 +50,7 @@ pub async fn run(dir: &Path, size: Size, now_ms: i64, fresh: bool) -> Result<Mea
     let rhythm = size.rhythm(now_ms);
     let fed = feed(&servers, Fleet::new(size.hosts()), rhythm).await?;
     for server in &servers {
-        server.show().await?;
-        let query = format!("count(count_over_time(up[{}ms]))", size.settings().lookback_ms);
-        let count = server.number(&query, rhythm.end_ms()).await?;
-        anyhow::ensure!(count == Some(size.hosts() as f64), "{} has {count:?} hosts", server.maker.name());
+        until_shown(server, &size, rhythm.end_ms()).await?;
     }
     let fresh = if fresh { Some(ask(&servers, &size, now_ms).await?) } else { None };
     let (mut settle_cpu_s, mut disk_bytes) = (Vec::new(), Vec::new());
@@ -62,6 +64,21 @@ pub async fn run(dir: &Path, size: Size, now_ms: i64, fresh: bool) -> Result<Mea
         server.remove()?;
     }
     Ok(Measured { size, fed, settle_cpu_s, disk_bytes, fresh, settled })
+}
+
+/// Waits until a server shows all hosts at `at_ms`: on a busy machine VictoriaMetrics may not, just after it was told to.
+async fn until_shown(server: &Server, size: &Size, at_ms: i64) -> Result<()> {
+    let query = format!("count(count_over_time(up[{}ms]))", size.settings().lookback_ms);
+    let end = Instant::now() + SHOWN_WITHIN;
+    loop {
+        server.show().await?;
+        let count = server.number(&query, at_ms).await?;
+        if count == Some(size.hosts() as f64) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < end, "{} has {count:?} hosts", server.maker.name());
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 fn ratio(ours: f64, theirs: f64) -> String {
