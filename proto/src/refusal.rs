@@ -11,8 +11,12 @@ pub enum Refusal {
     TooOld,
     /// Further in the future than clocks may differ.
     TooNew,
-    /// A label set over its limits.
+    /// Labels that are none: not in order, one twice, or no metric's name.
     BadLabels,
+    /// More labels than a series may have.
+    TooManyLabels,
+    /// A label's name or value of more bytes than it may have.
+    LabelTooLong,
     /// More series than the limit allows.
     SeriesLimit,
     /// A class or tenant this sender may not write.
@@ -25,12 +29,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, for metrics.
-    pub const ALL: [Refusal; 9] = [
+    pub const ALL: [Refusal; 11] = [
         Refusal::Malformed,
         Refusal::TooLarge,
         Refusal::TooOld,
         Refusal::TooNew,
         Refusal::BadLabels,
+        Refusal::TooManyLabels,
+        Refusal::LabelTooLong,
         Refusal::SeriesLimit,
         Refusal::Forbidden,
         Refusal::Full,
@@ -45,6 +51,8 @@ impl Refusal {
             Refusal::TooOld => "too_old",
             Refusal::TooNew => "too_new",
             Refusal::BadLabels => "bad_labels",
+            Refusal::TooManyLabels => "too_many_labels",
+            Refusal::LabelTooLong => "label_too_long",
             Refusal::SeriesLimit => "series_limit",
             Refusal::Forbidden => "forbidden",
             Refusal::Full => "full",

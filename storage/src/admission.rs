@@ -100,14 +100,16 @@ impl Window {
 /// The labels of a new series, if its bytes are canonical and within the limits.
 pub(crate) fn check_labels(bytes: &[u8], limits: &Limits) -> Result<Labels, Refusal> {
     let labels = Labels::from_bytes(bytes).ok_or(Refusal::BadLabels)?;
-    let is_within = |(name, value): (&str, &str)| {
-        name.len() <= limits.label_name_bytes_max && value.len() <= limits.label_value_bytes_max
+    if labels.len() > limits.labels_per_series_max {
+        return Err(Refusal::TooManyLabels);
+    }
+    let is_long = |(name, value): (&str, &str)| {
+        name.len() > limits.label_name_bytes_max || value.len() > limits.label_value_bytes_max
     };
-    let sound = !labels.is_empty()
-        && labels.len() <= limits.labels_per_series_max
-        && labels.iter().all(is_within)
-        && labels.get(METRIC_NAME).is_some();
-    sound.then_some(labels).ok_or(Refusal::BadLabels)
+    if labels.iter().any(is_long) {
+        return Err(Refusal::LabelTooLong);
+    }
+    labels.get(METRIC_NAME).is_some().then_some(labels).ok_or(Refusal::BadLabels)
 }
 
 #[cfg(test)]
@@ -131,8 +133,8 @@ mod tests {
         let check =
             |pairs: &[(&str, &str)]| check_labels(Labels::from_pairs(pairs.iter().copied()).as_bytes(), &limits);
         assert!(check(&[("__name__", "up"), ("a", "1234")]).is_ok());
-        assert_eq!(check(&[("__name__", "up"), ("a", "12345")]), Err(Refusal::BadLabels));
-        assert_eq!(check(&[("__name__", "up"), ("a", "1"), ("b", "1")]), Err(Refusal::BadLabels));
+        assert_eq!(check(&[("__name__", "up"), ("a", "12345")]), Err(Refusal::LabelTooLong));
+        assert_eq!(check(&[("__name__", "up"), ("a", "1"), ("b", "1")]), Err(Refusal::TooManyLabels));
         assert_eq!(check(&[("a", "1")]), Err(Refusal::BadLabels), "a series has a name");
         assert_eq!(check_labels(b"\x01b\x011\x01a\x011", &limits), Err(Refusal::BadLabels));
     }

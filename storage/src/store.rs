@@ -464,7 +464,7 @@ fn refused(failure: &Failure) -> AppendError {
     }
 }
 
-const _: () = assert!(Refusal::ALL.len() == 9, "a new reason needs a place in AppendError::refusal");
+const _: () = assert!(Refusal::ALL.len() == 11, "a new reason needs a place in AppendError::refusal");
 
 #[cfg(test)]
 mod tests;

@@ -148,7 +148,9 @@ impl Mask {
         let raised = record.is_raised();
         let mut body = if raised { "?".into() } else { self.message(&record.message) };
         for (extra, text) in &record.extras {
-            body.push('\n');
+            if !body.is_empty() {
+                body.push('\n');
+            }
             body.push_str(extra.word());
             body.push_str(": ");
             match extra {

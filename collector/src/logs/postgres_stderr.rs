@@ -131,8 +131,14 @@ impl Prefix {
         let mut record = match self.take_apart(first) {
             Some(line) => {
                 let mut record = line.record;
-                record.level = Level::of_postgresql(line.severity).unwrap_or_default();
-                record.message = line.text.into();
+                match Extra::from_word(line.severity) {
+                    // the rest of a record whose beginning is not there
+                    Some(extra) => record.extras.push((extra, line.text.into())),
+                    None => {
+                        record.level = Level::of_postgresql(line.severity).unwrap_or_default();
+                        record.message = line.text.into();
+                    }
+                }
                 record
             }
             None => return Record::unread(raw),
@@ -252,6 +258,14 @@ mod tests {
         }
         let quiet = Prefix::known("%m [%p] %q%u@%d ").parse(&format!("{at} [5] LOG:  checkpoint starting: time"));
         assert_eq!((quiet.pid, quiet.user, quiet.message.as_str()), (Some(5), None, "checkpoint starting: time"));
+    }
+
+    #[test]
+    fn a_statement_without_its_record_stays_a_statement() {
+        let raw = "2026-11-25 12:00:00.123 UTC [77] ann@shop STATEMENT:  select 'a\n\tb', 7";
+        let record = Prefix::known("%m [%p] %q%u@%d ").parse(raw);
+        assert_eq!((record.message.as_str(), record.pid), ("", Some(77)));
+        assert_eq!(record.extras, [(Extra::Statement, "select 'a\nb', 7".to_owned())]);
     }
 
     #[test]
