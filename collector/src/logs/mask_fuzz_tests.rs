@@ -211,40 +211,23 @@ fn no_secret_leaves_in_a_piece_of_a_record() {
         let mut s = Secrets::new(seed);
         let mut node = Node::new();
         let line = format!("{AT} [77] ann@shop ");
-        let files: [(&str, Engine, LogFormat, Vec<String>); 5] = [
-            ("a.log", Engine::Postgresql, LogFormat::Stderr(Some("%m [%p] %q%u@%d ".into())), {
-                (0..6)
-                    .map(|_| {
-                        let place = s.rng.u8(..POSTGRES_PLACES);
-                        stderr_of(&postgres_told(&mut s, place), &line)
-                    })
-                    .collect()
-            }),
-            ("a.csv", Engine::Postgresql, LogFormat::Csvlog, {
-                (0..6)
-                    .map(|_| {
-                        let place = s.rng.u8(..POSTGRES_PLACES);
-                        csv_of(&postgres_told(&mut s, place))
-                    })
-                    .collect()
-            }),
-            ("a.json", Engine::Postgresql, LogFormat::Jsonlog, {
-                (0..6)
-                    .map(|_| {
-                        let place = s.rng.u8(..POSTGRES_PLACES);
-                        json_of(&postgres_told(&mut s, place))
-                    })
-                    .collect()
-            }),
-            ("b.00.json", Engine::Mysql, LogFormat::ErrorLog, {
-                (0..6)
-                    .map(|_| {
-                        let place = s.rng.u8(..MYSQL_PLACES);
-                        mysql_json_of(&mysql_told(&mut s, place))
-                    })
-                    .collect()
-            }),
-            ("b.log", Engine::Mariadb, LogFormat::SlowLog, (0..6).map(|_| slow_of(&mut s)).collect()),
+        let postgres = |s: &mut Secrets| {
+            let place = s.rng.u8(..POSTGRES_PLACES);
+            postgres_told(s, place)
+        };
+        let mysql = |s: &mut Secrets| {
+            let place = s.rng.u8(..MYSQL_PLACES);
+            mysql_told(s, place)
+        };
+        let mut six =
+            |record: &dyn Fn(&mut Secrets) -> String| -> Vec<String> { (0..6).map(|_| record(&mut s)).collect() };
+        let stderr = LogFormat::Stderr(Some("%m [%p] %q%u@%d ".into()));
+        let files = [
+            ("a.log", Engine::Postgresql, stderr, six(&|s| stderr_of(&postgres(s), &line))),
+            ("a.csv", Engine::Postgresql, LogFormat::Csvlog, six(&|s| csv_of(&postgres(s)))),
+            ("a.json", Engine::Postgresql, LogFormat::Jsonlog, six(&|s| json_of(&postgres(s)))),
+            ("b.00.json", Engine::Mysql, LogFormat::ErrorLog, six(&|s| mysql_json_of(&mysql(s)))),
+            ("b.log", Engine::Mariadb, LogFormat::SlowLog, six(&slow_of)),
         ];
         for (name, engine, format, records) in files {
             let text = records.concat();
