@@ -59,13 +59,13 @@ impl Maker {
         })
     }
 
-    /// What the program says of its version, one line.
+    /// What the program says of its version, one line; Debian's VictoriaMetrics says nothing.
     pub fn version(self) -> Result<String> {
         let argument = if self == Maker::VictoriaMetrics { "-version" } else { "--version" };
         let program = self.program()?;
         let output = Command::new(&program).arg(argument).output().with_context(|| program.display().to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        Ok(text.lines().find(|line| !line.trim().is_empty()).unwrap_or("").to_owned())
+        Ok(text.lines().find(|line| !line.trim().is_empty()).unwrap_or("says no version").to_owned())
     }
 }
 

@@ -86,7 +86,10 @@ impl Stage {
         let with = |id| common.into_iter().chain([id]).collect::<Vec<_>>();
         let mariadb = MariaDb::start(&with("--server-id=1")).await?;
         let mariadb_replica = MariaDb::start(&[with("--server-id=2"), vec!["--read-only=ON"]].concat()).await?;
-        replicate(&mariadb, &mariadb_replica).await?;
+        mariadb_replica.follow(&mariadb).await?;
+        let mut session = mariadb.connect("root").await?;
+        session.query_drop("CREATE USER crm@localhost").await?;
+        session.disconnect().await?;
         tokio::try_join!(shop::open_postgres(&postgres, ORDERS), shop::open_mariadb(&mariadb, ORDERS))?;
         let load =
             tokio::try_join!(shop::buy_from_postgres(&postgres, CLIENTS), shop::buy_from_mariadb(&mariadb, CLIENTS))?;
@@ -154,23 +157,4 @@ fn config_of(url: &str) -> String {
         "alerting:\n  receivers:\n    - name: faults\n      webhooks:\n        - url: {url}\n  route:\n    receiver: faults\n    \
          group_by: [alertname, instance]\n    group_interval: 5s\n"
     )
-}
-
-async fn replicate(primary: &MariaDb, replica: &MariaDb) -> anyhow::Result<()> {
-    let mut session = primary.connect("root").await?;
-    session.query_drop("CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'repl'").await?;
-    session.query_drop("GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'").await?;
-    session.query_drop("CREATE USER crm@localhost").await?;
-    session.disconnect().await?;
-    let mut session = replica.connect("root").await?;
-    let port = primary.port();
-    session
-        .query_drop(format!(
-            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='repl', MASTER_PASSWORD='repl', \
-             MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=5"
-        ))
-        .await?;
-    session.query_drop("START SLAVE").await?;
-    session.disconnect().await?;
-    Ok(())
 }

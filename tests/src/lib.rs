@@ -4,7 +4,7 @@
 //! when its value is dropped. Nothing here sleeps for a state: `wait::until` polls with a deadline.
 //!
 //! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` (`postgres_versions`) · `mariadb` · `galera` · `pgbouncer` · `tls` · `kafka` · `load` (rows
-//! that are counted on both sides) · `rule_states` · `s3` · `program` (our own) · `receiver` · `shop` (load) · `disk` (a small file system) · `fault_stage`,
+//! that are counted on both sides) · `rule_states` · `s3` · `program` (our own) · `receiver` · `surroundings` (of a collector's source) · `shop` (load) · `disk` (a small file system) · `fault_stage`,
 //! `fault_postgres`, `fault_mariadb` (ten real faults) · `fuzzing` (everything that reads bytes from outside).
 
 pub mod disk;
@@ -27,6 +27,7 @@ pub mod rule_states;
 pub mod s3;
 pub mod shop;
 pub mod smtp;
+pub mod surroundings;
 pub mod tls;
 pub mod wait;
 

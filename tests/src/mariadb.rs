@@ -9,7 +9,7 @@ use std::{
 };
 
 use collector::config::{Address, DatabaseConfig, Engine};
-use mysql_async::{Conn, OptsBuilder};
+use mysql_async::{Conn, OptsBuilder, prelude::Queryable};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -175,6 +175,23 @@ impl MariaDb {
     pub async fn connect(&self, user: &str) -> Result<Conn, mysql_async::Error> {
         let options = OptsBuilder::default().user(Some(user)).socket(Some(self.socket().display().to_string()));
         Conn::new(options.prefer_socket(false)).await
+    }
+
+    /// Makes this server a replica of `primary`, which logs its changes, from the first of them.
+    pub async fn follow(&self, primary: &MariaDb) -> Result<(), mysql_async::Error> {
+        let mut session = primary.connect("root").await?;
+        session.query_drop("CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'repl'").await?;
+        session.query_drop("GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'").await?;
+        session.disconnect().await?;
+        let mut session = self.connect("root").await?;
+        let port = primary.port();
+        let change = format!(
+            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='repl', MASTER_PASSWORD='repl', \
+             MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=5"
+        );
+        session.query_drop(change).await?;
+        session.query_drop("START SLAVE").await?;
+        session.disconnect().await
     }
 }
 

@@ -14,7 +14,7 @@ use collector::{
 };
 use mysql_async::prelude::Queryable;
 use proto::Table;
-use tests::{MariaDb, Postgres, wait::until};
+use tests::{MariaDb, Postgres, surroundings, wait::until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -29,18 +29,9 @@ struct Watched {
 
 impl Watched {
     fn start(config: DatabaseConfig) -> Watched {
-        let (outlet, captured) = collector::Outlet::capture();
-        let (log_files, received) = tokio::sync::mpsc::channel(64);
-        let context = Context {
-            outlet,
-            clock: collector::Clock::system(),
-            shutdown: Default::default(),
-            host: "host".into(),
-            desk: Default::default(),
-            log_files,
-        };
+        let (context, captured, log_files) = surroundings::captured();
         let task = tokio::spawn(collector::databases::watch(config, context.clone()));
-        Watched { captured, payloads: Vec::new(), context, log_files: received, task }
+        Watched { captured, payloads: Vec::new(), context, log_files, task }
     }
 
     /// Waits until `look` finds something in all that was sent so far.

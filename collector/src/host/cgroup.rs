@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     path::{Path, PathBuf},
 };
 
@@ -58,8 +57,8 @@ pub fn find(roots: &Roots) -> Found {
 }
 
 /// Reads the cgroups found. One that is gone meanwhile, or has no controllers, is left out.
-pub fn read(roots: &Roots, found: &Found, page: &mut Page<'_>) -> io::Result<()> {
-    let Some(base) = base(roots) else { return Ok(()) };
+pub fn read(roots: &Roots, found: &Found, page: &mut Page<'_>) {
+    let Some(base) = base(roots) else { return };
     for (path, program) in found {
         let folder = base.join(path.trim_start_matches('/'));
         // The root of all is the host, of which node_* tells; a container's own root has the files of any other.
@@ -74,7 +73,6 @@ pub fn read(roots: &Roots, found: &Found, page: &mut Page<'_>) -> io::Result<()>
         one.pressure();
         one.processes();
     }
-    Ok(())
 }
 
 /// Where version 2 is mounted; beside version 1 it has a folder of its own.

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use collector::{
-    Clock, Context, Outlet,
+    Clock, Context,
     config::{LogConfig, LogFormat, LogRows, LogStart, Unmasked},
     latency::BOUNDS_S,
     outlet::Captured,
@@ -28,16 +28,8 @@ struct Reading {
 
 impl Reading {
     fn start(logs: Vec<LogConfig>) -> Reading {
-        let (outlet, captured) = Outlet::capture();
-        let ((log_files, announced), (_, ordered)) = (tokio::sync::mpsc::channel(1), tokio::sync::mpsc::channel(1));
-        let context = Context {
-            outlet,
-            clock: Clock::system(),
-            shutdown: Default::default(),
-            host: "host".into(),
-            desk: Default::default(),
-            log_files,
-        };
+        let (context, captured, announced) = surroundings::captured();
+        let (_, ordered) = tokio::sync::mpsc::channel(1);
         let task = tokio::spawn(collector::logs::watch(logs, announced, ordered, context.clone()));
         Reading { captured, sent: Vec::new(), context, task }
     }

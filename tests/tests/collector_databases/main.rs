@@ -36,7 +36,7 @@ use collector::{
 };
 use mysql_async::prelude::Queryable;
 use proto::samples::SamplesBuilder;
-use tests::{MariaDb, Postgres, wait::until};
+use tests::{MariaDb, Postgres, surroundings, wait::until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -1,37 +1,15 @@
 //! Nodes of Patroni, asked through the collector's own road: a peer that gives what a real one said and then ends, and, where
 //! `TIDEWATCH_PATRONI` names one (`127.0.0.1:8008`), a real one beside its own page of metrics.
 
-use std::collections::BTreeMap;
-
 use axum::{Router, routing::get};
-use collector::{Clock, Config, Context, Outlet, outlet::Captured, scrape, source::Desk};
-use proto::{Payload, samples::is_stale};
-use tokio::sync::mpsc;
+use collector::{Config, outlet::Captured, scrape};
+use proto::samples::is_stale;
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::{scrape::Newest, *};
 
 const LEADER: &str = include_str!("../../../collector/testdata/patroni/leader.json");
 const CLUSTER: &str = include_str!("../../../collector/testdata/patroni/cluster.json");
-
-/// The newest value of each series, by its labels as text.
-#[derive(Default)]
-struct Newest(BTreeMap<String, f64>);
-
-impl Newest {
-    fn take(&mut self, captured: &Captured) {
-        for payload in captured.take() {
-            let Payload::Samples(samples) = payload else { continue };
-            for (series, value) in samples.series.iter().zip(&samples.values) {
-                self.0.insert(samples.labels[*series as usize].to_string(), *value);
-            }
-        }
-    }
-
-    fn of(&self, text: &str) -> Option<f64> {
-        self.0.iter().find(|(labels, _)| labels.contains(text)).map(|(_, v)| *v)
-    }
-}
 
 fn config(dir: &std::path::Path, jobs: &str) -> Config {
     let text = format!("server: {{address: 'http://127.0.0.1:1'}}\ndata_dir: {}\n{jobs}", dir.display());
@@ -40,21 +18,11 @@ fn config(dir: &std::path::Path, jobs: &str) -> Config {
 
 /// Scrapes every job of a configuration until the token is cancelled.
 fn start(config: &Config) -> (Captured, CancellationToken) {
-    let (outlet, captured) = Outlet::capture();
-    let (log_files, _) = mpsc::channel(1);
-    let shutdown = CancellationToken::new();
-    let context = Context {
-        outlet,
-        clock: Clock::system(),
-        shutdown: shutdown.clone(),
-        host: "h".into(),
-        desk: Desk::default(),
-        log_files,
-    };
+    let (context, captured, _) = surroundings::captured();
     for job in &config.scrapes {
         tokio::spawn(scrape::watch(job.clone(), context.clone()));
     }
-    (captured, shutdown)
+    (captured, context.shutdown)
 }
 
 fn job(kind: &str, address: &str) -> String {
@@ -79,19 +47,19 @@ async fn a_node_is_read_until_it_is_gone() {
     let mut newest = Newest::default();
     let primary = until(LIMIT, async || {
         newest.take(&captured);
-        newest.of("\"patroni_primary\"")
+        newest.one("\"patroni_primary\"")
     });
     assert_eq!(primary.await, Some(1.0));
     let lag = r#"{__name__="patroni_cluster_member_lag_bytes", cluster="shop""#;
-    assert_eq!((newest.of(lag), newest.of(r#"{__name__="up""#)), (Some(0.0), Some(1.0)), "{:#?}", newest.0);
+    assert_eq!((newest.one(lag), newest.one(r#"{__name__="up""#)), (Some(0.0), Some(1.0)), "{:#?}", newest.values);
     end.cancel();
     peer.abort();
     let gone = until(LIMIT, async || {
         newest.take(&captured);
-        (newest.of(r#"{__name__="up""#) == Some(0.0)).then_some(())
+        (newest.one(r#"{__name__="up""#) == Some(0.0)).then_some(())
     });
     gone.await.expect("up is 0");
-    assert!(newest.of(lag).is_some_and(is_stale), "its series end");
+    assert!(newest.one(lag).is_some_and(is_stale), "its series end");
     shutdown.cancel();
 }
 
@@ -118,14 +86,14 @@ async fn a_real_node_says_what_its_own_page_says() {
     let mut newest = Newest::default();
     let both = until(LIMIT, async || {
         newest.take(&captured);
-        let there = |job: &str| newest.0.keys().any(|l| l.contains("\"patroni_primary\"") && l.contains(job));
+        let there = |job: &str| newest.values.keys().any(|l| l.contains("\"patroni_primary\"") && l.contains(job));
         (there("job=\"patroni_configs\"") && there("job=\"scrape_configs\"")).then_some(())
     });
     both.await.expect("both jobs are read");
     shutdown.cancel();
     let mut compared = 0;
-    for (labels, ours) in newest.0.iter().filter(|(l, _)| l.contains("job=\"patroni_configs\"")) {
-        if let Some(own) = newest.0.get(&labels.replace("patroni_configs", "scrape_configs")) {
+    for (labels, ours) in newest.values.iter().filter(|(l, _)| l.contains("job=\"patroni_configs\"")) {
+        if let Some(own) = newest.values.get(&labels.replace("patroni_configs", "scrape_configs")) {
             // It was seen a little earlier or later.
             let slack = if labels.contains("dcs_last_seen") { 10.0 } else { 0.0 };
             if labels.contains("__name__=\"patroni_") {
@@ -135,5 +103,5 @@ async fn a_real_node_says_what_its_own_page_says() {
             }
         }
     }
-    assert!(compared >= 15, "{compared} metrics compared: {:#?}", newest.0);
+    assert!(compared >= 15, "{compared} metrics compared: {:#?}", newest.values);
 }

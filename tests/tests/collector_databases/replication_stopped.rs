@@ -13,15 +13,8 @@ async fn until_unknown(watch: &mut Watching, metric: &str) {
 async fn a_stopped_replica_of_mariadb_has_an_unknown_delay() {
     let primary = MariaDb::start(&["--server-id=1", "--log-bin"]).await.unwrap();
     let replica = MariaDb::start(&["--server-id=2"]).await.unwrap();
-    let mut client = primary.connect("root").await.unwrap();
-    client.query_drop("grant replication slave on *.* to follower identified by 'x'").await.unwrap();
+    replica.follow(&primary).await.unwrap();
     let mut follower = replica.connect("root").await.unwrap();
-    let change = format!(
-        "change master to master_host='127.0.0.1', master_port={}, master_user='follower', master_password='x', master_use_gtid=slave_pos",
-        primary.port()
-    );
-    follower.query_drop(change).await.unwrap();
-    follower.query_drop("start slave").await.unwrap();
     const LAG: &str = "mysql_slave_status_seconds_behind_master";
     let mut watch = Watching::start(replica.config(), "replica");
     watch.until_value(LAG, |v| v == 0.0).await;

@@ -5,11 +5,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use collector::{Clock, Config, Context, Outlet, outlet::Captured, source::Desk};
+use collector::{Config, outlet::Captured};
 use proto::{Payload, samples::is_stale};
 use tests::process::{Guard, free_port};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -23,13 +21,13 @@ fn exporter(port: u16) -> Option<Guard> {
 
 /// The newest value of each series.
 #[derive(Default)]
-struct Newest {
-    values: BTreeMap<String, f64>,
+pub(super) struct Newest {
+    pub(super) values: BTreeMap<String, f64>,
     kinds: BTreeMap<String, String>,
 }
 
 impl Newest {
-    fn take(&mut self, captured: &Captured) {
+    pub(super) fn take(&mut self, captured: &Captured) {
         for payload in captured.take() {
             let Payload::Samples(samples) = payload else { continue };
             for (series, value) in samples.series.iter().zip(&samples.values) {
@@ -41,6 +39,11 @@ impl Newest {
 
     fn of(&self, text: &str) -> Vec<f64> {
         self.values.iter().filter(|(labels, _)| labels.contains(text)).map(|(_, v)| *v).collect()
+    }
+
+    /// The value of the one series whose labels hold a text.
+    pub(super) fn one(&self, text: &str) -> Option<f64> {
+        self.of(text).first().copied()
     }
 }
 
@@ -64,17 +67,8 @@ async fn node_exporter_is_scraped() {
         targets.display()
     );
     let job = Config::parse("c.yaml", &text).unwrap().scrapes.remove(0);
-    let (outlet, captured) = Outlet::capture();
-    let shutdown = CancellationToken::new();
-    let (log_files, _announced) = mpsc::channel(1);
-    let context = Context {
-        outlet,
-        clock: Clock::system(),
-        shutdown: shutdown.clone(),
-        host: "h".into(),
-        desk: Desk::default(),
-        log_files,
-    };
+    let (context, captured, _) = surroundings::captured();
+    let shutdown = context.shutdown.clone();
     let running = tokio::spawn(collector::scrape::watch(job, context));
     let mut newest = Newest::default();
     let up = |port: u16| format!("{{__name__=\"up\", instance=\"127.0.0.1:{port}\", job=\"node\", rack=\"r1\"}}");

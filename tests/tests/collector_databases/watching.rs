@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use collector::{
-    Clock, Context, Outlet,
+    Context,
     config::{DatabaseConfig, Intervals, TIME_BUDGET_DEFAULT},
     outlet::Captured,
 };
 use proto::{Payload, Table, samples::is_stale};
-use tests::wait::until;
+use tests::{surroundings, wait::until};
 
 /// Time for a state to come.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -29,16 +29,7 @@ impl Watching {
         if config.time_budget == TIME_BUDGET_DEFAULT {
             config.time_budget = 1.0; // everything each second, on a machine that does much else
         }
-        let (outlet, captured) = Outlet::capture();
-        let (log_files, _) = tokio::sync::mpsc::channel(1);
-        let context = Context {
-            outlet,
-            clock: Clock::system(),
-            shutdown: Default::default(),
-            host: "host".into(),
-            desk: Default::default(),
-            log_files,
-        };
+        let (context, captured, _) = surroundings::captured();
         let task = tokio::spawn(collector::databases::watch(config, context.clone()));
         Watching { captured, sent: Vec::new(), context, task }
     }
