@@ -1,12 +1,12 @@
 //! PromQL, as Prometheus 3 has it: the language, its evaluation over whole series, its answers and annotations.
 //!
 //! A query goes `lexer` → `parser` → `check`, its selectors' samples are loaded through [`Source`] (`selection`), then
-//! `eval` computes all steps of a series at once: windows slide over plain slices (`range`), aggregations take series as
-//! they stream by (`aggregate`), vectors are matched once by labels (`binary_match`). This module reads no clock, does no
+//! `eval` computes all steps of a series at once: windows are laid once for all series with the same times and taken a
+//! column at a time (`columns`), or slide over plain slices (`range`), aggregations take series as they stream by (`aggregate`), vectors are matched once by labels (`binary_match`). This module reads no clock, does no
 //! I/O of its own and keeps nothing between queries; limits and the stop check are arguments.
 //!
 //! Reading order: `token`, `lexer`, `ast`, `parser*`, `check`, `format`, `pretty` · `source`, `selection`, `memory` · `value`, `eval*`,
-//! `window`, `range`, `functions` (the list of all), `function_*` · `aggregate*`, `binary*`, `info` · `histogram*`,
+//! `window`, `window_plan`, `range`, `running`, `columns*`, `functions` (the list of all), `function_*` · `aggregate*`, `binary*`, `info` · `histogram*`,
 //! `quantile`, `kahan` · `engine`, `budget`, `annotations`, `json` · `notation` (series as test scripts write them).
 
 mod aggregate;
@@ -19,6 +19,12 @@ mod binary_match;
 mod binary_set;
 pub mod budget;
 mod check;
+mod columns;
+mod columns_line;
+mod columns_rate;
+mod columns_sliding;
+#[cfg(test)]
+mod columns_tests;
 mod durations;
 mod edges;
 mod edges_histogram;
@@ -57,12 +63,14 @@ pub mod position;
 mod pretty;
 mod quantile;
 mod range;
+mod running;
 mod selection;
 mod series_hash;
 pub mod source;
 mod token;
 mod value;
 mod window;
+mod window_plan;
 
 pub use ast::Expr;
 pub use budget::{Limits, Stop, StopCheck, never_stop};

@@ -124,5 +124,8 @@ fn stored(asked: &crate::promql::matcher::Matcher) -> Result<Matcher, SourceErro
         AskedOp::Re => MatchOp::Regex,
         AskedOp::Nre => MatchOp::NotRegex,
     };
-    Matcher::new(asked.name(), op, &asked.rust_value()).map_err(|error| SourceError::Failed(error.to_string()))
+    match asked.regex() {
+        Some(regex) => Ok(Matcher::compiled(asked.name(), op, &asked.rust_value(), regex.clone())),
+        None => Matcher::new(asked.name(), op, asked.value()).map_err(|error| SourceError::Failed(error.to_string())),
+    }
 }

@@ -97,6 +97,11 @@ impl Matcher {
         Ok(Matcher { name: name.into(), op, value: value.into(), test })
     }
 
+    /// A matcher of `pattern` that somebody compiled already, anchored at both ends, its dot matching newlines.
+    pub fn compiled(name: &str, op: MatchOp, pattern: &str, regex: Regex) -> Matcher {
+        Matcher { name: name.into(), op, value: pattern.into(), test: shortened(pattern, regex) }
+    }
+
     /// `name="value"`.
     pub fn equal(name: &str, value: &str) -> Matcher {
         Matcher { name: name.into(), op: MatchOp::Equal, value: value.into(), test: Test::Literal }
@@ -177,8 +182,13 @@ fn compile(pattern: &str) -> Result<Test, regex::Error> {
     // Compiled in every case, so that what is wrong is wrong however it could have been shortened.
     regex::RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build()?; // alone: a stray ')' must not end our group
     let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build()?;
+    Ok(shortened(pattern, regex))
+}
+
+/// What a pattern boils down to, if that is less than its regex.
+fn shortened(pattern: &str, regex: Regex) -> Test {
     let plain = |s: &str| !s.contains(is_meta);
-    Ok(match pattern {
+    match pattern {
         ".*" => Test::Anything,
         ".+" => Test::NotEmpty,
         p if p.split('|').all(plain) && p.split('|').count() <= ALTERNATIVES_MAX => {
@@ -191,7 +201,7 @@ fn compile(pattern: &str) -> Result<Test, regex::Error> {
             Some(prefix) if plain(prefix) => Test::Prefix(prefix.into()),
             _ => Test::Regex(regex),
         },
-    })
+    }
 }
 
 /// The plain characters a pattern begins with, as far as they bind every alternative.

@@ -9,17 +9,20 @@ use super::annotations::{Annotations, Info, Warning};
 use super::ast::AggregateOp;
 use super::budget::Budget;
 use super::histogram_sum::HistogramSum;
-use super::kahan::{Mean, Sum};
+use super::kahan::{self, Mean};
 use super::position::Span;
 use super::quantile::quantile;
 use super::value::{ABSENT, Series, is_absent};
 
 /// What is kept of the samples of each step.
 enum Columns {
-    Sum(Vec<Sum>),
+    /// Compensated sums, absent where nothing was added, and what they lost.
+    Sum(Vec<f64>, Vec<f64>),
     Mean(Vec<Mean>),
-    /// Smallest or largest value so far.
-    Extreme(Vec<f64>, fn(f64, f64) -> bool),
+    /// Smallest value so far.
+    Min(Vec<f64>),
+    /// Largest value so far.
+    Max(Vec<f64>),
     /// Welford: count, mean, sum of squares.
     Spread(Vec<(f64, f64, f64)>),
     /// Count of samples, or just that there was one.
@@ -38,24 +41,21 @@ struct Histograms {
 pub(super) struct Fold {
     op: AggregateOp,
     columns: Columns,
-    /// For `sum` and `avg`: whether any float came, per step.
-    floats: Vec<bool>,
     histograms: Vec<Histograms>,
 }
 
 impl Fold {
     pub(super) fn new(op: AggregateOp, steps: usize) -> Fold {
         let columns = match op {
-            AggregateOp::Sum => Columns::Sum(vec![Sum::default(); steps]),
+            AggregateOp::Sum => Columns::Sum(vec![ABSENT; steps], vec![0.0; steps]),
             AggregateOp::Avg => Columns::Mean(vec![Mean::default(); steps]),
-            AggregateOp::Min => Columns::Extreme(vec![ABSENT; steps], |v, best| v < best || best.is_nan()),
-            AggregateOp::Max => Columns::Extreme(vec![ABSENT; steps], |v, best| v > best || best.is_nan()),
+            AggregateOp::Min => Columns::Min(vec![ABSENT; steps]),
+            AggregateOp::Max => Columns::Max(vec![ABSENT; steps]),
             AggregateOp::Stddev | AggregateOp::Stdvar => Columns::Spread(vec![(0.0, 0.0, 0.0); steps]),
             AggregateOp::Quantile => Columns::Values(vec![Vec::new(); steps]),
             _ => Columns::Count(vec![0.0; steps]),
         };
-        let both = matches!(op, AggregateOp::Sum | AggregateOp::Avg);
-        Fold { op, columns, floats: vec![false; if both { steps } else { 0 }], histograms: Vec::new() }
+        Fold { op, columns, histograms: Vec::new() }
     }
 
     /// Bytes a new group takes.
@@ -73,23 +73,27 @@ impl Fold {
     ) -> Result<(), QueryError> {
         let steps = series.floats.iter().enumerate().filter(|(_, v)| !is_absent(**v));
         match &mut self.columns {
-            Columns::Sum(sums) => {
-                for (i, v) in steps {
-                    sums[i].add(*v);
-                    self.floats[i] = true;
+            Columns::Sum(sums, lost) => {
+                for ((v, sum), lost) in series.floats.iter().zip(sums).zip(lost) {
+                    let before = if is_absent(*sum) { 0.0 } else { *sum };
+                    let (with, with_lost) = kahan::add(*v, before, *lost);
+                    let is_here = !is_absent(*v);
+                    *sum = if is_here { with } else { *sum };
+                    *lost = if is_here { with_lost } else { *lost };
                 }
             }
-            Columns::Mean(means) => {
-                for (i, v) in steps {
-                    means[i].add(*v);
-                    self.floats[i] = true;
+            Columns::Mean(means) => steps.for_each(|(i, v)| means[i].add(*v)),
+            // what is absent is no number: it loses against any
+            Columns::Min(best) => {
+                for (v, best) in series.floats.iter().zip(best) {
+                    let wins = !is_absent(*v) && (*v < *best || best.is_nan());
+                    *best = if wins { *v } else { *best };
                 }
             }
-            Columns::Extreme(best, better) => {
-                for (i, v) in steps {
-                    if is_absent(best[i]) || better(*v, best[i]) {
-                        best[i] = *v;
-                    }
+            Columns::Max(best) => {
+                for (v, best) in series.floats.iter().zip(best) {
+                    let wins = !is_absent(*v) && (*v > *best || best.is_nan());
+                    *best = if wins { *v } else { *best };
                 }
             }
             Columns::Spread(spreads) => {
@@ -99,6 +103,11 @@ impl Fold {
                     let delta = v - *mean;
                     *mean += delta / *count;
                     *squares += delta * (v - *mean);
+                }
+            }
+            Columns::Count(counts) if series.histograms.is_none() => {
+                for (v, count) in series.floats.iter().zip(counts) {
+                    *count += if is_absent(*v) { 0.0 } else { 1.0 };
                 }
             }
             Columns::Count(counts) => {
@@ -131,7 +140,7 @@ impl Fold {
         if matches!(self.op, AggregateOp::Count | AggregateOp::Group) {
             return;
         }
-        if self.floats.is_empty() {
+        if !matches!(self.op, AggregateOp::Sum | AggregateOp::Avg) {
             notes.info(&Info::IgnoredInAggregation(self.op.name()), span);
             return;
         }
@@ -154,13 +163,14 @@ impl Fold {
     }
 
     /// The group's series. `params` are the quantiles.
-    pub(super) fn finish(mut self, labels: Labels, params: Option<&[f64]>, notes: &Annotations, span: Span) -> Series {
-        let present = std::mem::take(&mut self.floats);
-        let either = |i: usize, v: f64| if present[i] { v } else { ABSENT };
+    pub(super) fn finish(self, labels: Labels, params: Option<&[f64]>, notes: &Annotations, span: Span) -> Series {
         let floats: Vec<f64> = match self.columns {
-            Columns::Sum(sums) => sums.iter().enumerate().map(|(i, s)| either(i, s.value())).collect(),
-            Columns::Mean(means) => means.iter().enumerate().map(|(i, m)| either(i, m.value())).collect(),
-            Columns::Extreme(best, _) => best,
+            Columns::Sum(sums, lost) => {
+                let value = |(sum, lost): (f64, f64)| if is_absent(sum) { ABSENT } else { kahan::value(sum, lost) };
+                sums.into_iter().zip(lost).map(value).collect()
+            }
+            Columns::Mean(means) => means.into_iter().map(|m| if m.is_empty() { ABSENT } else { m.value() }).collect(),
+            Columns::Min(best) | Columns::Max(best) => best,
             Columns::Spread(spreads) => {
                 let root = self.op == AggregateOp::Stddev;
                 let value = |(count, _, squares): (f64, f64, f64)| match count {
@@ -192,7 +202,7 @@ impl Fold {
         let mut out = Series { floats, ..Series::absent(labels, 0) };
         for (i, h) in self.histograms.into_iter().enumerate() {
             let Some(total) = h.total else { continue };
-            if present[i] {
+            if !is_absent(out.floats[i]) {
                 notes.warn(&Warning::MixedFloatsHistogramsAggregation, span);
                 out.floats[i] = ABSENT;
                 continue;

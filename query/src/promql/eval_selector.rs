@@ -1,5 +1,10 @@
 //! Instant selectors: for each step the latest sample within the lookback, or none if the series had ended.
 
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+
+use parking_lot::Mutex;
+
 use super::QueryError;
 use super::ast::{Edges, Selector};
 use super::eval::{Evaluator, Sink};
@@ -7,6 +12,7 @@ use super::position::Span;
 use super::selection::{at_time, offset_ms};
 use super::source::SeriesSamples;
 use super::value::{ABSENT, Series, Steps, is_absent};
+use super::window_plan::{ByTimes, Plan};
 
 /// What to take from the sample that is found.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,6 +41,7 @@ impl Evaluator<'_> {
         let data = self.data.of(selector);
         let lookback = self.options.lookback_ms;
         let at = |i: usize| fixed.unwrap_or_else(|| steps.time(i)) - offset;
+        let plans = ByTimes::default();
         self.over_series(
             &data,
             steps,
@@ -42,7 +49,13 @@ impl Evaluator<'_> {
                 if selector.edges == Edges::Smoothed {
                     return Ok(self.smoothed(samples, steps.count, at, selector.span));
                 }
-                let found = latest(samples, steps.count, at, lookback, take);
+                let found = if samples.histograms.is_empty() {
+                    let times = &samples.timestamps;
+                    let plan = plans.of(times, || Latest::find(times, steps.count, at, lookback));
+                    plan.series(samples, take)
+                } else {
+                    latest(samples, steps.count, at, lookback, take)
+                };
                 found.iter().for_each(|series| self.budget.look_at_points(steps, series));
                 Ok(found)
             },
@@ -98,8 +111,6 @@ impl Evaluator<'_> {
     ) -> Result<(), QueryError> {
         /// Fewest points (series times steps, and samples) a further thread is worth.
         const POINTS_PER_THREAD: usize = 1 << 17;
-        /// Series one thread takes before results are handed on.
-        const SERIES_PER_TURN: usize = 256;
         let points = data.len().saturating_mul(steps.count) + data.iter().map(SeriesSamples::len).sum::<usize>();
         let threads = (points / POINTS_PER_THREAD).min(self.options.threads_max).max(1);
         if threads == 1 {
@@ -111,27 +122,103 @@ impl Evaluator<'_> {
             }
             return Ok(());
         }
-        for turn in data.chunks(SERIES_PER_TURN * threads) {
-            self.budget.check_stop()?;
-            let share = turn.len().div_ceil(threads);
-            let one = &one;
-            let results: Vec<Result<Vec<Series>, QueryError>> = std::thread::scope(|scope| {
-                let work = |part: &[SeriesSamples]| -> Result<Vec<Series>, QueryError> {
-                    part.iter().filter_map(|s| one(s).transpose()).collect()
-                };
-                let handles: Vec<_> = turn.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
-                let lost = || Err(QueryError::Execution("evaluation thread failed".into()));
-                handles.into_iter().map(|h| h.join().unwrap_or_else(|_| lost())).collect()
-            });
-            for part in results {
-                part?.into_iter().try_for_each(&mut *sink)?;
+        self.over_series_on(threads, data, one, sink)
+    }
+
+    /// Shares of the series go to threads, and what they make of them comes back to this one, which hands it on meanwhile.
+    fn over_series_on(
+        &self,
+        threads: usize,
+        data: &[SeriesSamples],
+        one: impl Fn(&SeriesSamples) -> Result<Option<Series>, QueryError> + Sync,
+        sink: Sink<'_>,
+    ) -> Result<(), QueryError> {
+        /// Series a thread takes at a time.
+        const SERIES_PER_SHARE: usize = 64;
+        /// Shares for each thread that are under way or wait to be handed on.
+        const SHARES_AHEAD: usize = 8;
+        let shares: Vec<&[SeriesSamples]> = data.chunks(SERIES_PER_SHARE).collect();
+        let (order, orders) = mpsc::channel::<usize>();
+        let (orders, one, shares) = (&Mutex::new(orders), &one, &shares);
+        std::thread::scope(|scope| {
+            let (made, results) = mpsc::channel();
+            for _ in 0..threads {
+                let made = made.clone();
+                scope.spawn(move || {
+                    while let Ok(at) = { orders.lock().recv() } {
+                        let result: Result<Vec<Series>, QueryError> =
+                            shares[at].iter().filter_map(|s| one(s).transpose()).collect();
+                        if made.send((at, result)).is_err() {
+                            return;
+                        }
+                    }
+                });
             }
-        }
-        Ok(())
+            drop(made);
+            let order = order; // gone with this closure, so that threads end
+            let mut ahead = 0..shares.len();
+            ahead.by_ref().take(SHARES_AHEAD * threads).for_each(|at| _ = order.send(at));
+            let (mut early, mut due) = (BTreeMap::new(), 0);
+            while due < shares.len() {
+                let (at, result) =
+                    results.recv().map_err(|_| QueryError::Execution("evaluation threads failed".into()))?;
+                early.insert(at, result);
+                while let Some(result) = early.remove(&due) {
+                    self.budget.check_stop()?;
+                    result?.into_iter().try_for_each(&mut *sink)?;
+                    due += 1;
+                    ahead.next().into_iter().for_each(|at| _ = order.send(at));
+                }
+            }
+            Ok(())
+        })
     }
 }
 
-/// The latest sample at each step.
+/// Which sample is the latest at each step, or none.
+struct Latest(Vec<u32>);
+
+/// No sample.
+const NONE: u32 = u32::MAX;
+
+impl Plan for Latest {
+    fn bytes(&self) -> usize {
+        size_of_val(&self.0[..])
+    }
+}
+
+impl Latest {
+    fn find(times: &[i64], steps: usize, at: impl Fn(usize) -> i64, lookback: i64) -> Latest {
+        let mut next = 0;
+        let latest = (0..steps).map(|i| {
+            let t = at(i);
+            while next < times.len() && times[next] <= t {
+                next += 1;
+            }
+            let is_living = |latest: &usize| times[*latest] > t - lookback;
+            next.checked_sub(1).filter(is_living).map_or(NONE, |latest| latest as u32)
+        });
+        Latest(latest.collect())
+    }
+
+    /// A series of floats at each step.
+    fn series(&self, samples: &SeriesSamples, take: Take) -> Option<Series> {
+        let value = |latest: &u32| samples.values.get(*latest as usize).copied().unwrap_or(ABSENT);
+        // the marker of a series' end is absence already
+        let mut floats: Vec<f64> = self.0.iter().map(value).collect();
+        if floats.iter().all(|v| is_absent(*v)) {
+            return None;
+        }
+        if take == Take::Time {
+            for (v, latest) in floats.iter_mut().zip(&self.0).filter(|(v, _)| !is_absent(**v)) {
+                *v = samples.timestamps[*latest as usize] as f64 / 1000.0;
+            }
+        }
+        Some(super::eval::constant_series(samples.labels.clone(), floats))
+    }
+}
+
+/// The latest sample at each step, of a series with histograms.
 fn latest(
     samples: &SeriesSamples,
     steps: usize,

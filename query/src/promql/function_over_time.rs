@@ -6,9 +6,9 @@ use super::QueryError;
 use super::annotations::{Annotations, Info, Warning};
 use super::ast::Call;
 use super::histogram_sum::HistogramSum;
-use super::kahan::{self, Mean, Sum};
 use super::quantile::quantile as quantile_of;
 use super::range::RangeContext;
+use super::running::{self, Average, Deviation, Sum, Variance};
 use super::value::{Point, Steps};
 use super::window::Window;
 
@@ -88,9 +88,7 @@ pub(super) fn sum(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Poi
     if window.values.is_empty() {
         return histogram_total(context, window, false);
     }
-    let mut sum = Sum::default();
-    window.values.iter().for_each(|v| sum.add(*v));
-    Some(Point::Float(sum.value()))
+    Some(Point::Float(running::over::<Sum>(window.values)))
 }
 
 pub(super) fn avg(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
@@ -100,9 +98,7 @@ pub(super) fn avg(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Poi
     if window.values.is_empty() {
         return histogram_total(context, window, true);
     }
-    let mut mean = Mean::default();
-    window.values.iter().for_each(|v| mean.add(*v));
-    Some(Point::Float(mean.value()))
+    Some(Point::Float(running::over::<Average>(window.values)))
 }
 
 pub(super) fn count(_: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
@@ -113,16 +109,22 @@ pub(super) fn present(_: &RangeContext<'_>, _: &Window<'_>) -> Option<Point> {
     Some(Point::Float(1.0))
 }
 
+/// The smaller one, the first of equal ones; NaN only beside NaN.
+pub(super) fn smaller(a: f64, b: f64) -> f64 {
+    if b < a || a.is_nan() { b } else { a }
+}
+
+/// The larger one, the first of equal ones; NaN only beside NaN.
+pub(super) fn larger(a: f64, b: f64) -> f64 {
+    if b > a || a.is_nan() { b } else { a }
+}
+
 pub(super) fn min(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
-    let values = floats_only(context, window)?;
-    let smaller = |a: f64, b: f64| if b < a || a.is_nan() { b } else { a };
-    values.iter().copied().reduce(smaller).map(Point::Float)
+    floats_only(context, window)?.iter().copied().reduce(smaller).map(Point::Float)
 }
 
 pub(super) fn max(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
-    let values = floats_only(context, window)?;
-    let larger = |a: f64, b: f64| if b > a || a.is_nan() { b } else { a };
-    values.iter().copied().reduce(larger).map(Point::Float)
+    floats_only(context, window)?.iter().copied().reduce(larger).map(Point::Float)
 }
 
 /// The time of the last sample for which no other `beats` it.
@@ -171,24 +173,12 @@ pub(super) fn last(_: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
     }
 }
 
-/// Welford's variance, compensated.
-fn variance(values: &[f64]) -> f64 {
-    let (mut count, mut mean, mut mean_lost, mut total, mut total_lost) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for v in values {
-        count += 1.0;
-        let delta = v - (mean + mean_lost);
-        (mean, mean_lost) = kahan::add(delta / count, mean, mean_lost);
-        (total, total_lost) = kahan::add(delta * (v - (mean + mean_lost)), total, total_lost);
-    }
-    (total + total_lost) / count
-}
-
 pub(super) fn stddev(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
-    floats_only(context, window).map(|v| Point::Float(variance(v).sqrt()))
+    floats_only(context, window).map(|v| Point::Float(running::over::<Deviation>(v)))
 }
 
 pub(super) fn stdvar(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
-    floats_only(context, window).map(|v| Point::Float(variance(v)))
+    floats_only(context, window).map(|v| Point::Float(running::over::<Variance>(v)))
 }
 
 pub(super) fn quantile(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {

@@ -23,6 +23,39 @@ pub(super) fn delta(context: &RangeContext<'_>, window: &Window<'_>) -> Option<P
     extrapolated(context, window, false, false)
 }
 
+/// How far a window's samples reach, and how far they are taken to reach beyond; seconds.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Reach {
+    pub(super) sampled: f64,
+    pub(super) to_start: f64,
+    to_end: f64,
+}
+
+impl Reach {
+    /// Of `samples` between `first_ms` and `last_ms` in a window; `began`: when the counter did, inside of it.
+    pub(super) fn of(
+        (first_ms, last_ms): (i64, i64),
+        samples: usize,
+        (start_ms, end_ms): (i64, i64),
+        began: Option<i64>,
+    ) -> Reach {
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        let average = if samples > 1 { seconds(last_ms - first_ms) / (samples - 1) as f64 } else { 0.0 };
+        let up_to = |edge: f64| if edge >= average * 1.1 { average / 2.0 } else { edge };
+        Reach {
+            sampled: seconds(last_ms - began.unwrap_or(first_ms)),
+            to_start: if began.is_some() { 0.0 } else { up_to(seconds(first_ms - start_ms)) },
+            to_end: up_to(seconds(end_ms - last_ms)),
+        }
+    }
+
+    /// What the difference is stretched by. `to_zero`: after which part of the samples' reach before them the counter was zero.
+    pub(super) fn factor(&self, to_zero: Option<f64>) -> f64 {
+        let to_start = to_zero.map_or(self.to_start, |to_zero| self.to_start.min(self.sampled * to_zero));
+        (self.sampled + to_start + self.to_end) / self.sampled
+    }
+}
+
 /// The difference between first and last sample, counter resets undone, stretched to the window's edges: fully where
 /// samples lie about where one would expect them, else by half the usual distance, and never below a counter's zero. A
 /// counter that began inside the window was zero then, which replaces the guess about its beginning and makes one sample enough.
@@ -45,26 +78,10 @@ fn extrapolated(context: &RangeContext<'_>, window: &Window<'_>, is_counter: boo
     if len < 2 && began.is_none() {
         return None;
     }
-    let seconds = |ms: i64| ms as f64 / 1000.0;
+    let reach = Reach::of((first_ms, last_ms), len, (window.start_ms, window.end_ms), began);
     let factor = |to_zero: Option<f64>| {
-        let average = if len > 1 { seconds(last_ms - first_ms) / (len - 1) as f64 } else { 0.0 };
-        let threshold = average * 1.1;
-        let sampled = seconds(last_ms - began.unwrap_or(first_ms));
-        let (mut to_start, mut to_end) = (seconds(first_ms - window.start_ms), seconds(window.end_ms - last_ms));
-        if to_start >= threshold {
-            to_start = average / 2.0;
-        }
-        if let Some(to_zero) = to_zero {
-            to_start = to_start.min(sampled * to_zero);
-        }
-        if began.is_some() {
-            to_start = 0.0;
-        }
-        if to_end >= threshold {
-            to_end = average / 2.0;
-        }
-        let factor = (sampled + to_start + to_end) / sampled;
-        if is_rate { factor / seconds(context.range_ms) } else { factor }
+        let factor = reach.factor(to_zero);
+        if is_rate { factor / (context.range_ms as f64 / 1000.0) } else { factor }
     };
     if let Some((_, first)) = window.histograms.first() {
         let mut result = match len {
@@ -227,10 +244,9 @@ fn instant(context: &RangeContext<'_>, window: &Window<'_>, is_rate: bool) -> Op
     }
     match (before.1, now.1) {
         (Err(before), Err(now)) => {
-            let (a, b) = (window.values[before], window.values[now]);
+            let sample = |i: usize| (window.times[i], window.values[i]);
             let restarted = context.options.use_start_timestamps && was_restarted(window, now);
-            let v = if is_rate && (b < a || restarted) { b } else { b - a };
-            Some(Point::Float(if is_rate { v / seconds } else { v }))
+            Some(Point::Float(instant_difference(sample(before), sample(now), is_rate, restarted)))
         }
         (Ok(before), Ok(now)) => {
             let restarted = context.options.use_start_timestamps && h > 1 && was_histogram_restarted(window, h - 1);
@@ -241,6 +257,12 @@ fn instant(context: &RangeContext<'_>, window: &Window<'_>, is_rate: bool) -> Op
             None
         }
     }
+}
+
+/// The difference of two samples at different times (milliseconds): of a counter by the second, of a gauge as it is.
+pub(super) fn instant_difference((t0, a): (i64, f64), (t1, b): (i64, f64), is_rate: bool, restarted: bool) -> f64 {
+    let v = if is_rate && (b < a || restarted) { b } else { b - a };
+    if is_rate { v / ((t1 - t0) as f64 / 1000.0) } else { v }
 }
 
 fn instant_histogram(

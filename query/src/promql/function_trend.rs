@@ -10,26 +10,49 @@ use super::range::RangeContext;
 use super::value::Point;
 use super::window::Window;
 
+/// The half of a regression's sums that follows from times alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Abscissas {
+    count: f64,
+    x: f64,
+    x2: f64,
+}
+
+impl Abscissas {
+    /// Over samples at these places.
+    pub(super) fn of(places: impl Iterator<Item = f64>) -> Abscissas {
+        let (mut count, mut x, mut x2) = (0.0, Sum::default(), Sum::default());
+        for place in places {
+            count += 1.0;
+            x.add(place);
+            x2.add(place * place);
+        }
+        Abscissas { count, x: x.value(), x2: x2.value() }
+    }
+}
+
+/// Slope and value at x = 0 of the least-squares line; `constant`: the one value of all samples, if they have one.
+pub(super) fn line(places: &Abscissas, sum_y: f64, sum_xy: f64, constant: Option<f64>) -> (f64, f64) {
+    if let Some(value) = constant {
+        return if value.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, value) };
+    }
+    let Abscissas { count, x, x2 } = places;
+    let covariance = sum_xy - x * sum_y / count;
+    let variance = x2 - x * x / count;
+    let slope = covariance / variance;
+    (slope, sum_y / count - slope * x / count)
+}
+
 /// Slope (per second) and value at `intercept_ms` of the least-squares line.
 fn linear_regression(times: &[i64], values: &[f64], intercept_ms: i64) -> (f64, f64) {
-    let n = values.len() as f64;
-    let (mut sum_x, mut sum_y, mut sum_xy, mut sum_x2) =
-        (Sum::default(), Sum::default(), Sum::default(), Sum::default());
-    for (t, y) in times.iter().zip(values) {
-        let x = (t - intercept_ms) as f64 / 1000.0;
-        sum_x.add(x);
+    let places = times.iter().map(|t| (t - intercept_ms) as f64 / 1000.0);
+    let (mut sum_y, mut sum_xy) = (Sum::default(), Sum::default());
+    for (x, y) in places.clone().zip(values) {
         sum_y.add(*y);
         sum_xy.add(x * y);
-        sum_x2.add(x * x);
     }
-    if values.iter().all(|v| *v == values[0]) {
-        return if values[0].is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, values[0]) };
-    }
-    let (sum_x, sum_y, sum_xy, sum_x2) = (sum_x.value(), sum_y.value(), sum_xy.value(), sum_x2.value());
-    let covariance = sum_xy - sum_x * sum_y / n;
-    let variance = sum_x2 - sum_x * sum_x / n;
-    let slope = covariance / variance;
-    (slope, sum_y / n - slope * sum_x / n)
+    let constant = values.iter().all(|v| *v == values[0]).then_some(values[0]);
+    line(&Abscissas::of(places), sum_y.value(), sum_xy.value(), constant)
 }
 
 pub(super) fn deriv(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
@@ -109,14 +132,23 @@ fn count_steps(
     Some(Point::Float(samples.windows(2).filter(differ).count() as f64))
 }
 
+/// Whether the value changed; from one NaN to another it did not.
+pub(super) fn is_change(a: f64, b: f64) -> bool {
+    a != b && !(a.is_nan() && b.is_nan())
+}
+
+/// Whether a counter was reset.
+pub(super) fn is_reset(a: f64, b: f64) -> bool {
+    b < a
+}
+
 pub(super) fn changes(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
-    let floats_differ = |a: f64, b: f64, _| a != b && !(a.is_nan() && b.is_nan());
-    count_steps(context, window, floats_differ, |a, b, _| a != b)
+    count_steps(context, window, |a, b, _| is_change(a, b), |a, b, _| a != b)
 }
 
 pub(super) fn resets(context: &RangeContext<'_>, window: &Window<'_>) -> Option<Point> {
     let use_starts = context.options.use_start_timestamps && !window.start_times.is_empty();
-    let floats_differ = |a: f64, b: f64, i: usize| b < a || (use_starts && i > 0 && was_restarted(window, i));
+    let floats_differ = |a: f64, b: f64, i: usize| is_reset(a, b) || (use_starts && i > 0 && was_restarted(window, i));
     let use_histogram_starts = context.options.use_start_timestamps && !window.histogram_starts.is_empty();
     let histograms_differ = |a: &Histogram, b: &Histogram, i: usize| {
         b.is_reset_after(a) || (use_histogram_starts && i > 0 && was_histogram_restarted(window, i))

@@ -1,17 +1,29 @@
-//! Compensated summation (Kahan's, in Neumaier's form), the exact order of operations Prometheus uses.
+//! Compensated summation, with the bits of Kahan's in Neumaier's form, which Prometheus uses: what an addition loses is a number
+//! that both find exactly.
 
 /// Adds `x` to a sum with its running compensation.
 #[inline]
 pub(super) fn add(x: f64, sum: f64, compensation: f64) -> (f64, f64) {
     let total = sum + x;
-    let compensation = if total.is_infinite() {
-        0.0
-    } else if sum.abs() >= x.abs() {
-        compensation + ((sum - total) + x)
-    } else {
-        compensation + ((x - total) + sum)
-    };
+    // Knuth's form asks for no comparison, which would keep several sums from being made at a time
+    let added = total - sum;
+    let lost = (sum - (total - added)) + (x - added);
+    let compensation = if total.is_infinite() { 0.0 } else { compensation + lost };
     (total, compensation)
+}
+
+/// Adds one number to each of several sums.
+#[inline]
+pub(super) fn add_each<const L: usize>(x: [f64; L], sum: &mut [f64; L], compensation: &mut [f64; L]) {
+    for lane in 0..L {
+        (sum[lane], compensation[lane]) = add(x[lane], sum[lane], compensation[lane]);
+    }
+}
+
+/// The value of a sum with its compensation.
+#[inline]
+pub(super) fn value(sum: f64, compensation: f64) -> f64 {
+    if sum.is_infinite() { sum } else { sum + compensation }
 }
 
 /// A sum being built.
@@ -30,7 +42,7 @@ impl Sum {
     /// The sum so far.
     #[inline]
     pub(super) fn value(self) -> f64 {
-        if self.sum.is_infinite() { self.sum } else { self.sum + self.compensation }
+        value(self.sum, self.compensation)
     }
 }
 
@@ -65,6 +77,11 @@ impl Mean {
         }
         let q = (self.count - 1.0) / self.count;
         (self.value, self.compensation) = add(x / self.count, q * self.value, q * self.compensation);
+    }
+
+    /// Whether nothing was added.
+    pub(super) fn is_empty(self) -> bool {
+        self.count == 0.0
     }
 
     #[inline]

@@ -81,6 +81,11 @@ impl Matcher {
         }
     }
 
+    /// The regular expression, compiled and anchored at both ends, if it compares with one.
+    pub fn regex(&self) -> Option<&Regex> {
+        self.regex.as_ref()
+    }
+
     /// Whether a label value meets the condition.
     pub fn matches(&self, value: &str) -> bool {
         match (self.op, &self.regex) {

@@ -12,8 +12,9 @@ const COMPILED_BYTES_MAX: usize = 4 << 20;
 pub fn anchored(pattern: &str) -> Result<Regex, String> {
     // Checked alone first, so that `a)(b` is not made valid by the group around it.
     let translated = translate(pattern);
-    build(&translated).map_err(|e| format!("error parsing regexp: {}", describe(&e, pattern)))?;
-    build(&format!(r"\A(?s:{translated})\z")).map_err(|e| format!("error parsing regexp: {}", describe(&e, pattern)))
+    let alone = regex_syntax::parse(&translated).map(|_| ()).map_err(|e| regex::Error::Syntax(e.to_string()));
+    let compiled = alone.and_then(|()| build(&format!(r"\A(?s:{translated})\z")));
+    compiled.map_err(|e| format!("error parsing regexp: {}", describe(&e, pattern)))
 }
 
 fn build(pattern: &str) -> Result<Regex, regex::Error> {

@@ -2,7 +2,13 @@
 
 /// The `q`-quantile of `values`, which get sorted; NaN counts as smallest.
 pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
-    if values.is_empty() || q.is_nan() {
+    values.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan())));
+    of_sorted(q, values.len(), |i| values[i])
+}
+
+/// The `q`-quantile of so many values, `at` gives them in order.
+pub(super) fn of_sorted(q: f64, count: usize, at: impl Fn(usize) -> f64) -> f64 {
+    if count == 0 || q.is_nan() {
         return f64::NAN;
     }
     if q < 0.0 {
@@ -11,15 +17,23 @@ pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| {
-        b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
-    });
-    let last = values.len() - 1;
+    let last = count - 1;
     let rank = q * last as f64;
     let lower = rank.floor();
     let weight = rank - lower;
     let (lower, upper) = (lower as usize, (lower as usize + 1).min(last));
-    values[lower] * (1.0 - weight) + values[upper] * weight
+    at(lower) * (1.0 - weight) + at(upper) * weight
+}
+
+/// A number that stands among others as `v` does among values, with all its bits but for those of NaN, which is smallest.
+pub(super) fn key_of(v: f64) -> i64 {
+    let bits = v.to_bits() as i64;
+    if v.is_nan() { i64::MIN } else { bits ^ ((bits >> 63) as u64 >> 1) as i64 }
+}
+
+/// The value of a key.
+pub(super) fn value_of(key: i64) -> f64 {
+    if key == i64::MIN { f64::NAN } else { f64::from_bits((key ^ ((key >> 63) as u64 >> 1) as i64) as u64) }
 }
 
 /// One bucket of a classic histogram.
@@ -150,6 +164,14 @@ fn rank_of(v: f64, buckets: &[ClassicBucket]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_stand_as_values_do() {
+        let ordered = [f64::NAN, f64::NEG_INFINITY, -1e300, -1.0, -0.0, 0.0, 5e-324, 1.0, f64::MAX, f64::INFINITY];
+        assert!(ordered.map(key_of).is_sorted_by(|a, b| a < b));
+        assert!(ordered[1..].iter().all(|v| value_of(key_of(*v)).to_bits() == v.to_bits()));
+        assert!(value_of(key_of(f64::NAN)).is_nan());
+    }
 
     #[test]
     fn quantiles_interpolate() {

@@ -1,7 +1,7 @@
 //! Functions of range vectors: windows slide over each series once, for all steps. The list of all of them is here, their
 //! formulas in `function_rate`, `function_over_time` and `function_trend`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::annotations::{Annotations, Info};
 use super::ast::{Call, Edges, Expr, Selector, Subquery};
@@ -13,7 +13,7 @@ use super::source::SeriesSamples;
 use super::value::{Point, Series, Steps, Tally, is_absent};
 use super::window::{Samples, Slider, Window};
 use super::{
-    Options, QueryError, edges, edges_histogram, function_over_time as over_time, function_rate as rate,
+    Options, QueryError, columns, edges, edges_histogram, function_over_time as over_time, function_rate as rate,
     function_trend as trend,
 };
 
@@ -88,14 +88,15 @@ enum Use {
 
 /// Where windows lie: their ends follow the steps, or stand still under `@`.
 #[derive(Clone, Copy)]
-struct Placement {
-    range_ms: i64,
+pub(super) struct Placement {
+    pub(super) range_ms: i64,
     offset_ms: i64,
     fixed_ms: Option<i64>,
 }
 
 impl Placement {
-    fn end(&self, eval_ms: i64) -> i64 {
+    /// Where the window of a step ends.
+    pub(super) fn end(&self, eval_ms: i64) -> i64 {
         self.fixed_ms.unwrap_or(eval_ms) - self.offset_ms
     }
 }
@@ -112,6 +113,7 @@ impl Evaluator<'_> {
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let counts = matches!(name, "rate" | "increase");
         let span = arg.span();
+        let column = OnceLock::new();
         self.with_windows(
             arg,
             steps,
@@ -127,8 +129,25 @@ impl Evaluator<'_> {
                     scalars: &scalars,
                     step: 0,
                 };
+                let mut out = Series::absent(labels.clone(), steps.count);
+                let is_plain = edges == Edges::Inside && samples.are_floats(self.options.use_start_timestamps);
+                if is_plain
+                    && !self.options.per_step_stats
+                    && let Some(column) = column.get_or_init(|| columns::find(name, steps, &placement, &scalars))
+                {
+                    let looked_at = column.fill(samples, &mut out.floats);
+                    self.budget.look_at(steps, 0, looked_at);
+                    if counts && looked_at > 0 {
+                        note_non_counter(&context, labels);
+                    }
+                    if out.is_empty() {
+                        return Ok(None);
+                    }
+                    out.drop_name = dropped;
+                    return Ok(Some(if keeps_name { out } else { self.drop_name(out) }));
+                }
                 let mut slider = Slider::new(samples);
-                let (mut out, mut any, mut saw_floats) = (Series::absent(labels.clone(), steps.count), false, false);
+                let (mut any, mut saw_floats) = (false, false);
                 let mut looked_at = 0;
                 let lookback = self.options.lookback_ms;
                 let (before, after) = match edges {

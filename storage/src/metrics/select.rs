@@ -12,7 +12,7 @@ use proto::Labels;
 
 use super::{
     HeadEpoch, MetricsPart, MetricsView, ReadError, SeriesId, SeriesSamples,
-    chunk::{self, ChunkDecoder},
+    chunk::{self, ChunkBody, ChunkDecoder},
     part_index::GroupIndex,
 };
 use crate::matcher::Matcher;
@@ -189,8 +189,12 @@ impl Plan {
         let mut series: Vec<SeriesSamples> = self.series.into_iter().map(empty).collect();
         let mut samples = 0;
         let expected = self.samples.iter().sum::<usize>();
-        let alone = self.groups.len() == 1 || expected < 2 * SAMPLES_PER_THREAD;
-        let reads = self.groups.into_iter().map(|plan| plan.read(range, budget, alone));
+        let on = match self.groups.len() {
+            _ if expected < 2 * SAMPLES_PER_THREAD => Threads::This,
+            1 => Threads::Several(threads(expected)),
+            _ => Threads::Another,
+        };
+        let reads = self.groups.into_iter().map(|plan| plan.read(range, budget, on));
         let mut reads = stream::iter(reads).buffered(READ_AHEAD_GROUPS);
         while let Some((places, columns)) = reads.try_next().await? {
             for (place, columns) in places.into_iter().zip(columns) {
@@ -257,56 +261,91 @@ fn read_epoch(
         }
         Ok(out)
     };
-    let threads = (expected / SAMPLES_PER_THREAD).min(std::thread::available_parallelism().map_or(1, usize::from));
+    shared_out(found, threads(expected), read)
+}
+
+/// Threads that so many samples are worth.
+fn threads(samples: usize) -> usize {
+    (samples / SAMPLES_PER_THREAD).clamp(1, std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// What `read` makes of `all`, a share on each thread, in order.
+fn shared_out<T: Sync>(
+    all: &[T],
+    threads: usize,
+    read: impl Fn(&[T]) -> Result<Vec<Columns>, ReadError> + Sync,
+) -> Result<Vec<Columns>, ReadError> {
     if threads < 2 {
-        return read(found);
+        return read(all);
     }
+    let read = &read;
     let shares: Vec<Result<Vec<Columns>, ReadError>> = std::thread::scope(|scope| {
-        let handles: Vec<_> =
-            found.chunks(found.len().div_ceil(threads)).map(|share| scope.spawn(move || read(share))).collect();
+        let shares = all.chunks(all.len().div_ceil(threads).max(1));
+        let handles: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
         // a panic there is one here
         handles.into_iter().map(|h| h.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
-    let mut out = Vec::with_capacity(found.len());
+    let mut out = Vec::with_capacity(all.len());
     for share in shares {
         out.append(&mut share?);
     }
     Ok(out)
 }
 
+/// Where a row group is read.
+#[derive(Clone, Copy)]
+enum Threads {
+    /// On the thread that asks: handing a small question to another costs more than its decoding.
+    This,
+    /// On one of its own, beside other row groups.
+    Another,
+    /// On the thread that asks, which shares the decoding out.
+    Several(usize),
+}
+
 impl GroupPlan {
-    /// The rows' samples, each with its series' place: on a thread of its own unless `alone`. A hand-over to another thread
-    /// costs a small question more than its decoding.
-    async fn read(self, range: (i64, i64), budget: Budget, alone: bool) -> Result<(Vec<u32>, Vec<Columns>), ReadError> {
-        if alone {
-            return self.read_here(range, budget).await;
-        }
-        let (runtime, path) = (tokio::runtime::Handle::current(), self.part.info().path.to_string());
-        let reading = tokio::task::spawn_blocking(move || runtime.block_on(self.read_here(range, budget)));
-        reading.await.unwrap_or_else(|e| Err(ReadError::Damaged { path, reason: e.to_string() }))
+    /// The rows' samples, each with its series' place.
+    async fn read(self, range: (i64, i64), budget: Budget, on: Threads) -> Result<(Vec<u32>, Vec<Columns>), ReadError> {
+        let threads = match on {
+            Threads::This => 1,
+            Threads::Several(threads) => threads,
+            Threads::Another => {
+                let (runtime, path) = (tokio::runtime::Handle::current(), self.part.info().path.to_string());
+                let reading = tokio::task::spawn_blocking(move || runtime.block_on(self.read_here(range, budget, 1)));
+                return reading.await.unwrap_or_else(|e| Err(ReadError::Damaged { path, reason: e.to_string() }));
+            }
+        };
+        self.read_here(range, budget, threads).await
     }
 
     async fn read_here(
         self,
         (min_ts, max_ts): (i64, i64),
         budget: Budget,
+        threads: usize,
     ) -> Result<(Vec<u32>, Vec<Columns>), ReadError> {
         let bodies = self.part.bodies(self.group, &self.rows).await?;
         if !bodies.fits(self.places.len(), self.index.rows.len()) {
             return Err(self.part.damaged("a row group whose columns have different lengths".into()));
         }
-        let (mut out, mut samples) = (Vec::with_capacity(self.places.len()), 0);
-        let mut decoder = ChunkDecoder::default();
-        for (at, body) in bodies.iter(&self.rows, &self.index.rows).enumerate() {
-            let body = body.ok_or_else(|| self.part.damaged("a constant chunk without its value".into()))?;
-            let mut columns = Columns::default();
-            decoder
-                .decode(body, min_ts, max_ts, &mut columns.timestamps_ms, &mut columns.values)
-                .map_err(|e| self.part.damaged(format!("row {at} of those read of row group {}: {e}", self.group)))?;
-            samples += columns.values.len();
-            budget.samples(samples)?;
-            out.push(columns);
-        }
-        Ok((self.places, out))
+        let chunks: Vec<(usize, Option<ChunkBody<'_>>)> =
+            bodies.iter(&self.rows, &self.index.rows).enumerate().collect();
+        let columns = shared_out(&chunks, threads, |share| {
+            let (mut out, mut samples) = (Vec::with_capacity(share.len()), 0);
+            let mut decoder = ChunkDecoder::default();
+            for (at, body) in share {
+                let body = body.ok_or_else(|| self.part.damaged("a constant chunk without its value".into()))?;
+                let mut columns = Columns::default();
+                let decoded = decoder.decode(body, min_ts, max_ts, &mut columns.timestamps_ms, &mut columns.values);
+                decoded.map_err(|e| {
+                    self.part.damaged(format!("row {at} of those read of row group {}: {e}", self.group))
+                })?;
+                samples += columns.values.len();
+                budget.samples(samples)?;
+                out.push(columns);
+            }
+            Ok(out)
+        })?;
+        Ok((self.places, columns))
     }
 }
