@@ -51,7 +51,7 @@ impl<'a> Samples<'a> {
 impl Samples<'_> {
     /// Whether there are only floats, and no start of a counter that is to be looked at.
     pub(super) fn are_floats(&self, use_starts: bool) -> bool {
-        self.histograms.is_empty() && !(use_starts && !self.start_times.is_empty())
+        self.histograms.is_empty() && (!use_starts || self.start_times.is_empty())
     }
 }
 
