@@ -1,4 +1,5 @@
-//! States of systemd's services, under node_exporter's names, as `systemctl list-units` tells them.
+//! States of systemd's services, how often each was started again and what memory it holds, as `systemctl list-units` and
+//! `systemctl show` tell them; under node_exporter's names, which has none for the memory.
 //!
 //! Asked seldom, in a process of its own with a time-out, and only where systemd runs this host (`sd_booted(3)`: the folder
 //! `/run/systemd/system` exists); elsewhere there is nothing, and nothing is wrong. Told of is each service that was seen to
@@ -21,6 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const SERVICES_MAX: usize = 200;
 /// Longest answer read, bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Properties asked for of each service. A block of the answer has them in an order of its own.
+const PROPERTIES: &str = "--property=Id,LoadState,NRestarts,MemoryCurrent";
 /// Every state there is, as node_exporter has them.
 const STATES: [&str; 5] = ["active", "activating", "deactivating", "failed", "inactive"];
 
@@ -32,26 +35,48 @@ struct Unit {
     active: String,
 }
 
+/// What systemd was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// Which units there are.
+    List,
+    /// More about the services that run or ran.
+    Show,
+}
+
 /// What is known of the services, between readings.
 #[derive(Debug, Default)]
 pub struct Services {
-    running: Option<JoinHandle<Result<String, String>>>,
+    running: Option<(Question, JoinHandle<Result<String, String>>)>,
     /// Last state of each service that was seen to do something; empty: it is gone.
     seen: BTreeMap<String, String>,
 }
 
 impl Services {
-    /// Takes the list asked for before, if it is there by now, and asks for the next when that is due. `None`: nothing new.
+    /// Takes the answer asked for before, if it is there by now, and asks what is due: the list, then what it doesn't say.
+    /// `None`: nothing new.
     pub async fn read(&mut self, roots: &Roots, reading: u64, page: &mut Page<'_>) -> Option<GroupResult> {
         let booted = roots.root_dir.as_os_str() == "/" && roots.root_dir.join("run/systemd/system").is_dir();
         if self.running.is_none() && booted && reading.is_multiple_of(READINGS) {
-            self.running = Some(tokio::spawn(list(command())));
+            self.running = Some((Question::List, tokio::spawn(answer(list()))));
             return None;
         }
-        let finished = self.running.take_if(|r| r.is_finished())?;
-        let listed = finished.await.unwrap_or_else(|e| Err(e.to_string()));
-        let error = listed.and_then(|text| self.take(&text, page)).err();
+        let (question, finished) = self.running.take_if(|(_, r)| r.is_finished())?;
+        let answered = finished.await.unwrap_or_else(|e| Err(e.to_string()));
+        let error = match question {
+            Question::List => answered.and_then(|text| self.take(&text, page)).err(),
+            Question::Show => answered.map(|text| take_shown(&text, page)).err(),
+        };
+        let there: Vec<&str> = self.there().collect();
+        if question == Question::List && error.is_none() && !there.is_empty() {
+            self.running = Some((Question::Show, tokio::spawn(answer(show(&there)))));
+        }
         Some(GroupResult { name: NAME, seconds: 0.0, error })
+    }
+
+    /// The services of the last list that were seen to do something.
+    fn there(&self) -> impl Iterator<Item = &str> {
+        self.seen.iter().filter(|(_, state)| !state.is_empty()).map(|(name, _)| name.as_str())
     }
 
     /// Adds what a list says.
@@ -80,15 +105,48 @@ impl Services {
     }
 }
 
-/// The program that is asked.
-pub fn command() -> Command {
+/// Adds what is shown of services, a block of lines `Property=value` each. What a service has not set has no sample.
+fn take_shown(text: &str, page: &mut Page<'_>) {
+    for block in text.split("\n\n") {
+        let of = |name: &str| {
+            let mut values = block.lines().filter_map(|l| l.split_once('=').filter(|(n, _)| *n == name));
+            values.next().map(|(_, value)| value)
+        };
+        let (Some(name), Some("loaded")) = (of("Id"), of("LoadState")) else { continue };
+        let mut add = |kind: Kind, metric: &str, property: &str| {
+            // "[not set]", and all bits set where a cgroup counts nothing
+            let value = of(property).and_then(|v| v.parse::<u64>().ok()).filter(|v| *v != u64::MAX);
+            if let Some(value) = value {
+                page.add(kind, metric, &[("name", name)], value as f64);
+            }
+        };
+        add(Kind::Counter, "node_systemd_service_restart_total", "NRestarts");
+        add(Kind::Gauge, "node_systemd_service_memory_bytes", "MemoryCurrent");
+    }
+}
+
+fn systemctl() -> Command {
     let mut command = Command::new("systemctl");
-    command.args(["list-units", "--all", "--output=json", "--no-pager", "--no-ask-password"]);
+    command.args(["--no-pager", "--no-ask-password"]);
     command
 }
 
-/// Runs it; an error says why there is no list.
-pub async fn list(mut command: Command) -> Result<String, String> {
+/// Asks which units there are.
+fn list() -> Command {
+    let mut command = systemctl();
+    command.args(["list-units", "--all", "--output=json"]);
+    command
+}
+
+/// Asks more of services.
+fn show(names: &[&str]) -> Command {
+    let mut command = systemctl();
+    command.args(["show", PROPERTIES, "--"]).args(names);
+    command
+}
+
+/// Runs it; an error says why there is no answer.
+async fn answer(mut command: Command) -> Result<String, String> {
     command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = match timeout(TIMEOUT, command.output()).await {
         Err(_) => return Err(format!("systemctl: no answer within {} s", TIMEOUT.as_secs())),
@@ -98,7 +156,7 @@ pub async fn list(mut command: Command) -> Result<String, String> {
         return Err(format!("systemctl: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
     }
     if output.stdout.len() > ANSWER_BYTES_MAX {
-        return Err(format!("systemctl: its list is longer than {ANSWER_BYTES_MAX} bytes"));
+        return Err(format!("systemctl: its answer is longer than {ANSWER_BYTES_MAX} bytes"));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -108,6 +166,28 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::host::tests::shown;
+
+    #[test]
+    fn what_is_shown_is_told_and_what_is_not_set_is_not() {
+        let block = |id: &str, load: &str, restarts: &str, memory: &str| {
+            format!("NRestarts={restarts}\nMemoryCurrent={memory}\nId={id}\nLoadState={load}\n")
+        };
+        let text = [
+            block("a.service", "loaded", "3", "188416"),
+            block("b.service", "loaded", "0", "[not set]"),
+            block("c.service", "loaded", "0", "18446744073709551615"),
+            block("gone.service", "not-found", "0", "[not set]"),
+        ];
+        let shown = shown(|page| take_shown(&text.join("\n"), page));
+        let lines: Vec<&str> = shown.lines().collect();
+        let want = [
+            r#"node_systemd_service_memory_bytes{name="a.service"} 188416"#,
+            r#"node_systemd_service_restart_total{name="a.service"} 3"#,
+            r#"node_systemd_service_restart_total{name="b.service"} 0"#,
+            r#"node_systemd_service_restart_total{name="c.service"} 0"#,
+        ];
+        assert_eq!(lines, want);
+    }
 
     fn unit(name: &str, active: &str) -> String {
         format!(r#"{{"unit":"{name}","load":"loaded","active":"{active}","sub":"x","description":"d"}}"#)
@@ -151,8 +231,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let runtime = folder.path().display().to_string();
         let script = "mkdir -p $XDG_RUNTIME_DIR/systemd/user && cd $XDG_RUNTIME_DIR/systemd/user
-            printf '[Service]\\nExecStart=/bin/sleep 100\\n' > postgresql@t.service
+            printf '[Service]\\nMemoryAccounting=yes\\nExecStart=/bin/sleep 100\\n' > postgresql@t.service
             printf '[Service]\\nExecStart=/bin/false\\n' > broken.service
+            printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nExecStart=/bin/false\\nRestart=always\\nRestartSec=100ms\\n' > restless.service
             mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec /lib/systemd/systemd --user";
         let mut started = Command::new("unshare");
         started.args(["--mount", "--propagation", "private", "sh", "-c", script]).env("XDG_RUNTIME_DIR", &runtime);
@@ -164,7 +245,8 @@ mod tests {
             command
         };
         let started = until_found(async || {
-            let started = list(user(&["start", "postgresql@t.service", "broken.service"])).await.is_ok();
+            let units = ["start", "postgresql@t.service", "broken.service", "restless.service"];
+            let started = answer(user(&units)).await.is_ok();
             (started || systemd.try_wait().ok()?.is_some()).then_some(started)
         });
         if started.await != Some(true) {
@@ -172,15 +254,36 @@ mod tests {
         }
         let mut services = Services::default();
         let seen = until_found(async || {
-            let listed = list(user(&["list-units", "--all", "--output=json"])).await.ok()?;
+            let listed = answer(user(&["list-units", "--all", "--output=json"])).await.ok()?;
             let text = shown(|page| services.take(&listed, page).unwrap());
             text.contains(r#"{name="broken.service",state="failed"} 1"#).then_some(text)
         });
         let text = seen.await.expect("the broken service has failed");
         assert!(text.contains(r#"node_systemd_unit_state{name="postgresql@t.service",state="active"} 1"#), "{text}");
         assert!(text.contains(r#"node_systemd_units{state="failed"} 1"#), "{text}");
-        let _ = list(user(&["stop", "postgresql@t.service"])).await;
-        let _ = list(user(&["exit"])).await;
+        let restarts = until_found(async || {
+            let names: Vec<&str> = services.there().collect();
+            let words = [&["show", PROPERTIES, "--"][..], &names].concat();
+            let answered = answer(user(&words)).await.ok()?;
+            let text = shown(|page| take_shown(&answered, page));
+            let of = |metric: &str, name: &str| {
+                let line = text.lines().find_map(|l| l.strip_prefix(&format!("{metric}{{name=\"{name}\"}} ")))?;
+                line.parse::<f64>().ok()
+            };
+            let memory = of("node_systemd_service_memory_bytes", "postgresql@t.service");
+            let restarts = of("node_systemd_service_restart_total", "restless.service").filter(|n| *n >= 2.0)?;
+            assert_eq!(of("node_systemd_service_restart_total", "postgresql@t.service"), Some(0.0), "{text}");
+            Some((restarts, memory))
+        });
+        let (restarts, memory) = restarts.await.expect("the restless service was started again twice");
+        match memory {
+            // a process that sleeps, not the machine
+            Some(bytes) => assert!((4_096.0..64e6).contains(&bytes), "{bytes}"),
+            None => println!("skipped: memory of a service, this systemd has no cgroup controller for it"),
+        }
+        println!("{restarts} restarts, {memory:?} bytes");
+        let _ = answer(user(&["stop", "postgresql@t.service", "restless.service"])).await;
+        let _ = answer(user(&["exit"])).await;
         let _ = timeout(TIMEOUT, systemd.wait()).await;
     }
 
