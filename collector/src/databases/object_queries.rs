@@ -43,11 +43,15 @@ const POSTGRES_INDEXES: &str = "select /* tidewatch */ n.nspname as schema, c.re
 const MYSQL_SETTINGS: &str = "SHOW GLOBAL VARIABLES";
 const MYSQL_DATABASES: &str =
     "SELECT SCHEMA_NAME AS name, DEFAULT_COLLATION_NAME AS value FROM information_schema.SCHEMATA LIMIT 4000";
-const MYSQL_TABLES: &str = "SELECT t.TABLE_SCHEMA AS db, t.TABLE_NAME AS name, t.TABLE_ROWS AS `rows`, t.DATA_LENGTH + t.INDEX_LENGTH AS size_bytes, t.ENGINE AS storage, \
-  (SELECT GROUP_CONCAT(c.COLUMN_NAME, ' ', c.COLUMN_TYPE, IF(c.IS_NULLABLE = 'NO', ' not null', '') ORDER BY c.ORDINAL_POSITION SEPARATOR ', ') \
-   FROM information_schema.COLUMNS c WHERE c.TABLE_SCHEMA = t.TABLE_SCHEMA AND c.TABLE_NAME = t.TABLE_NAME) AS value \
+/// Without their columns: MariaDB answers a subquery over COLUMNS for each table by listing all columns there are, 12 s at 100
+/// tables and minutes at 1 000.
+const MYSQL_TABLES: &str = "SELECT t.TABLE_SCHEMA AS db, t.TABLE_NAME AS name, t.TABLE_ROWS AS `rows`, t.DATA_LENGTH + t.INDEX_LENGTH AS size_bytes, t.ENGINE AS storage \
   FROM information_schema.TABLES t WHERE t.TABLE_TYPE = 'BASE TABLE' AND t.TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
   ORDER BY t.DATA_LENGTH + t.INDEX_LENGTH DESC LIMIT 4000";
+const MYSQL_COLUMNS: &str = "SELECT TABLE_SCHEMA AS db, TABLE_NAME AS name, \
+  GROUP_CONCAT(COLUMN_NAME, ' ', COLUMN_TYPE, IF(IS_NULLABLE = 'NO', ' not null', '') ORDER BY ORDINAL_POSITION SEPARATOR ', ') AS value \
+  FROM information_schema.COLUMNS WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
+  GROUP BY TABLE_SCHEMA, TABLE_NAME LIMIT 20000";
 const MYSQL_INDEXES: &str = "SELECT TABLE_SCHEMA AS db, TABLE_NAME AS parent, INDEX_NAME AS name, \
   CONCAT(IF(MAX(NON_UNIQUE) = 0, 'UNIQUE ', ''), MAX(INDEX_TYPE), ' (', GROUP_CONCAT(COALESCE(COLUMN_NAME, 'expression') ORDER BY SEQ_IN_INDEX SEPARATOR ', '), ')') AS value, \
   MAX(CARDINALITY) AS `rows` \
@@ -116,7 +120,8 @@ pub async fn tables(
     names: &mut RelationNames,
 ) -> Result<Vec<Listing>, Trouble> {
     if engine != Engine::Postgresql {
-        return Ok(by_database("table", &connection.read(MYSQL_TABLES).await?));
+        let listings = by_database("table", &connection.read(MYSQL_TABLES).await?);
+        return Ok(with_columns(listings, &connection.read(MYSQL_COLUMNS).await?));
     }
     let tables = connection.read(POSTGRES_TABLES).await?;
     if let Some(database) = database {
@@ -164,6 +169,18 @@ fn listing(
 ) -> Listing {
     let objects: BTreeMap<Name, Object> = reading.iter().filter_map(each).collect();
     Listing { kind, database: database.map(str::to_owned), objects, cut: reading.rows.len() >= OBJECTS_MAX }
+}
+
+/// Tables with the columns of another answer.
+fn with_columns(mut listings: Vec<Listing>, columns: &Reading) -> Vec<Listing> {
+    for row in columns.iter() {
+        let (Some(database), Some(name)) = (row.text("db"), row.text("name")) else { continue };
+        let listing = listings.iter_mut().find(|l| l.database.as_deref() == Some(database));
+        if let Some(table) = listing.and_then(|l| l.objects.get_mut(&plain(name))) {
+            table.value = row.string("value");
+        }
+    }
+    listings
 }
 
 /// One listing for each schema of the answer.

@@ -1,8 +1,9 @@
 //! What the collector costs beside Debian's postgres_exporter, mysqld_exporter and node_exporter at the same interval, on
-//! equal servers at the same time: CPU and memory of the readers, CPU and statements on the databases. `make cost`.
+//! equal servers at the same time: CPU and memory of the readers, CPU and statements on the databases, and which of the
+//! collector's statements take the servers' time. `make cost`.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -30,9 +31,18 @@ const TABLES: u32 = 100;
 /// Statements each second on every server, the same on all.
 const STATEMENTS_PER_S: u64 = 20;
 const READY: Duration = Duration::from_secs(60);
+/// Statements of the collector that are shown of each server, and how much of their text.
+const SHOWN: usize = 12;
+const TEXT_CHARS: usize = 110;
 /// What is asked for: of one core, and bytes.
 const CPU_MAX: f64 = 0.01;
 const MEMORY_MAX: u64 = 40 << 20;
+
+/// What follows this heading in the file was written by hand and stays.
+const KEPT: &str = "\n## What was made cheaper";
+
+/// Calls and seconds by statement.
+type ByStatement = BTreeMap<String, (f64, f64)>;
 
 /// One PostgreSQL and one MariaDB with the same tables and load.
 struct Pair {
@@ -112,6 +122,23 @@ impl Pair {
         );
         let of_mariadb: Option<(f64, f64)> = conn.query_first(sql).await?;
         Ok([(row.get(0), row.get(1)), of_mariadb.unwrap_or_default()])
+    }
+
+    /// What the collector ran on each server. MariaDB keeps digests of no account: of all there are those of the load and of
+    /// this program are left out.
+    async fn by_statement(&self) -> Result<[ByStatement; 2]> {
+        let client = self.postgres.connect("postgres").await?;
+        let sql = "select query, sum(calls)::float8, sum(total_exec_time + total_plan_time)::float8 / 1000
+                   from pg_stat_statements s join pg_roles r on r.oid = s.userid where rolname = 'tidewatch' group by 1";
+        let rows = client.query(sql, &[]).await?;
+        let of_postgres = rows.iter().map(|r| (r.get(0), (r.get(1), r.get(2)))).collect();
+        let mut conn = self.mariadb.connect("root").await?;
+        let sql = "select digest_text, sum(count_star) + 0e0, sum(sum_timer_wait) / 1e12 \
+                   from performance_schema.events_statements_summary_by_digest where digest_text not like '%`shop`%' \
+                   and digest_text not like '%by_user_by_event_name%' and digest_text not like 'CREATE %' \
+                   and digest_text not like 'GRANT %' group by 1";
+        let rows: Vec<(String, f64, f64)> = conn.query(sql).await?;
+        Ok([of_postgres, rows.into_iter().map(|(text, calls, s)| (text, (calls, s))).collect()])
     }
 }
 
@@ -285,7 +312,9 @@ async fn main() -> Result<()> {
     let text = report(&before, &after, &exporters, &pages, &ours);
     println!("{text}");
     if let Some(path) = &arguments.write {
-        fs::write(path, &text)?;
+        let old = fs::read_to_string(path).unwrap_or_default();
+        let kept = old.find(KEPT).map_or("", |at| &old[at..]);
+        fs::write(path, format!("{text}{kept}"))?;
     }
     let core = (after.collector_cpu - before.collector_cpu) / (after.at - before.at).as_secs_f64();
     if core > CPU_MAX || after.collector_memory.1 > MEMORY_MAX {
@@ -301,6 +330,7 @@ struct Reading {
     scraped: (f64, f64),
     read_statements: [(f64, f64); 2],
     scraped_statements: [(f64, f64); 2],
+    by_statement: [ByStatement; 2],
     collector_cpu: f64,
     collector_memory: (u64, u64),
     exporters: Vec<(f64, (u64, u64))>,
@@ -328,8 +358,34 @@ impl Reading {
             exporters: of_exporters,
             read_statements: read.statements("tidewatch").await?,
             scraped_statements: scraped.statements("exporter").await?,
+            by_statement: read.by_statement().await?,
         })
     }
+}
+
+/// Of each server the collector's statements that took most of its time.
+fn dearest(before: &Reading, after: &Reading, seconds: f64) -> String {
+    let mut text = "\nThe collector's statements by the time they took:\n\n".to_owned();
+    text += "| server | statement | a minute | ms each | ms a second |\n|---|---|---|---|---|\n";
+    for (i, name) in ["PostgreSQL", "MariaDB"].iter().enumerate() {
+        let mut all: Vec<(f64, f64, &str)> = Vec::new();
+        for (sql, (calls, took)) in &after.by_statement[i] {
+            let (calls_before, took_before) = before.by_statement[i].get(sql).copied().unwrap_or_default();
+            if calls - calls_before > 0.0 {
+                all.push((took - took_before, calls - calls_before, sql));
+            }
+        }
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (took, calls, sql) in all.iter().take(SHOWN) {
+            let line: String = sql.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+            let short: String = line.replace("/* tidewatch */ ", "").chars().take(TEXT_CHARS).collect();
+            let (each, rate) = (took / calls * 1000.0, took / seconds * 1000.0);
+            let _ = writeln!(text, "| {name} | `{short}` | {:.1} | {each:.2} | {rate:.3} |", calls / seconds * 60.0);
+        }
+        let (rest, count) = all.iter().skip(SHOWN).fold((0.0, 0), |(s, n), a| (s + a.0, n + 1));
+        let _ = writeln!(text, "| {name} | {count} others | | | {:.3} |", rest / seconds * 1000.0);
+    }
+    text
 }
 
 fn report(
@@ -398,6 +454,7 @@ fn report(
             );
         }
     }
+    text += &dearest(before, after, seconds);
     let missing: Vec<&String> = pages.difference(ours).collect();
     let _ = writeln!(
         text,
