@@ -24,7 +24,8 @@ pub struct LoopMount {
 }
 
 impl LoopMount {
-    fn new(folder: &Path, name: &str, megabytes: u64, inodes: u32) -> anyhow::Result<LoopMount> {
+    /// Makes and mounts one below `folder`.
+    pub fn new(folder: &Path, name: &str, megabytes: u64, inodes: u32) -> anyhow::Result<LoopMount> {
         let (image, point) = (folder.join(format!("{name}.img")), folder.join(name));
         fs::File::create(&image)?.set_len(megabytes << 20)?;
         fs::create_dir(&point)?;

@@ -30,12 +30,11 @@ async fn run(conn: &mut Conn, statements: &[&str]) -> anyhow::Result<()> {
 
 /// Tables, and replication.
 pub async fn prepare(stage: &mut Stage) -> anyhow::Result<MariaDbStates> {
+    stage.store_replica.follow(&stage.store).await?;
     let mut store = stage.store.connect("root").await?;
     run(
         &mut store,
         &[
-            "CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'r'",
-            "GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'",
             "CREATE DATABASE app",
             "CREATE TABLE app.t (id int PRIMARY KEY, n int)",
             "INSERT INTO app.t VALUES (1, 0), (2, 0)",
@@ -55,13 +54,6 @@ pub async fn prepare(stage: &mut Stage) -> anyhow::Result<MariaDbStates> {
     for i in 0..TABLES {
         store.query_drop(format!("CREATE TABLE app.many_{i} (id int)")).await?;
     }
-    let mut replica = stage.store_replica.connect("root").await?;
-    let change = format!(
-        "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'repl', MASTER_PASSWORD = 'r', \
-         MASTER_CONNECT_RETRY = 1",
-        stage.store.port()
-    );
-    run(&mut replica, &[&change, "START SLAVE"]).await?;
     let there = async || {
         let mut replica = stage.store_replica.connect("root").await.ok()?;
         let rows: Option<u32> = replica.query_first("SELECT count(*) FROM app.counted").await.ok()?;
@@ -190,9 +182,7 @@ pub async fn make(stage: &Stage, states: &mut MariaDbStates) -> anyhow::Result<(
     let join = |_| "SELECT count(*) FROM app.left_side l JOIN app.right_side r ON l.x = r.x".to_owned();
     repeat(&mut states.loops, server, join, 50).await?;
     board.made("JoinsWithoutIndex", at, "20 joins a second of two tables without any index").await;
-    let one_after_another = |i: usize| format!("SELECT count(*) FROM app.many_{}", i % TABLES);
-    repeat(&mut states.loops, server, one_after_another, 5).await?;
-    board.made("TableCacheOverflow", at, "200 tables are read one after another, table_open_cache is 140").await;
+    crowd_tables(stage, states).await?;
     let unlike = |i: usize| format!("SELECT 1 AS a{i}");
     repeat(&mut states.loops, server, unlike, 20).await?;
     board
@@ -209,6 +199,26 @@ pub async fn make(stage: &Stage, states: &mut MariaDbStates) -> anyhow::Result<(
         .await?;
     run(&mut root, &["INSERT INTO app.right_side VALUES (0)"]).await?;
     board.made("SemiSyncOff", at, "the only replica stops to acknowledge").await;
+    Ok(())
+}
+
+/// More tables in use than the cache holds.
+pub async fn crowd_tables(stage: &Stage, states: &mut MariaDbStates) -> anyhow::Result<()> {
+    let mut root = stage.store.connect("root").await?;
+    run(&mut root, &["SET GLOBAL table_open_cache = 140"]).await?;
+    let one_after_another = |i: usize| format!("SELECT count(*) FROM app.many_{}", i % TABLES);
+    repeat(&mut states.loops, &stage.store, one_after_another, 5).await?;
+    let what = "200 tables are read one after another, table_open_cache is set to 140";
+    stage.board.made("TableCacheOverflow", Some("store"), what).await;
+    Ok(())
+}
+
+/// Ends [`crowd_tables`] alone.
+pub async fn thin_tables(stage: &Stage, states: &mut MariaDbStates) -> anyhow::Result<()> {
+    states.loops.shutdown().await;
+    let mut root = stage.store.connect("root").await?;
+    run(&mut root, &["SET GLOBAL table_open_cache = 2000"]).await?;
+    stage.board.healed(&["TableCacheOverflow"]).await;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::stage::{Stage, command};
-use crate::Postgres;
+use crate::{Postgres, wait};
 
 /// What the collector `odd` needs of `/proc`.
 const PROC: [&str; 11] =
@@ -138,6 +138,51 @@ pub async fn heal(stage: &mut Stage, states: &mut OwnStates) -> anyhow::Result<(
     stage.board.healed(&RULES).await;
     Ok(())
 }
+
+/// The smallest spool there is, and text that its lines hardly compress below: several times as much.
+const SPOOL: &str = "16MiB";
+const SPILLED_LINES: usize = 60_000;
+const SPILLED_BYTES: usize = 1_000;
+
+/// A collector with the smallest spool, which follows a log in which nothing stands yet.
+pub fn prepare_spool(stage: &mut Stage) -> anyhow::Result<()> {
+    let log = stage.path("spilled.log");
+    fs::write(&log, "")?;
+    let body = format!(
+        "host: {{instance: spill-host, interval: 5s}}\nspool: {{bytes_max: {SPOOL}}}\nlogs: [{{path: {}, instance: spilled, \
+         engine: postgresql, format: stderr, line_prefix: '%m [%p] ', start: beginning}}]\n",
+        log.display()
+    );
+    stage.collect("spill", &body, &[])
+}
+
+/// The server is away while the log grows by more than the spool holds, then it is back.
+pub async fn fill_spool(stage: &mut Stage) -> anyhow::Result<()> {
+    stage
+        .until_query("tidewatch_collector_rows_dropped_total{instance=\"spill-host\",class=\"logs\"} == 0", LOSS)
+        .await?;
+    stage.stop_server();
+    let mut text = String::with_capacity(SPILLED_LINES * (SPILLED_BYTES + 80));
+    for i in 0..SPILLED_LINES {
+        text += &format!("2026-01-01 00:00:00.000 UTC [{i}] LOG:  ");
+        text.extend(std::iter::repeat_with(fastrand::alphanumeric).take(SPILLED_BYTES));
+        text.push('\n');
+    }
+    fs::write(stage.path("spilled.log"), text)?;
+    let told = async || {
+        let log = fs::read_to_string(stage.path("spill.log")).ok()?;
+        log.contains("rows lost").then_some(())
+    };
+    anyhow::ensure!(wait::until(LOSS, told).await.is_some(), "the spool took everything");
+    stage.run_server().await?;
+    let what = "the server is away while 60 MB come to a log, the spool may have 16 MB; then it is back";
+    stage.board.made("CollectorDropsData", Some("spill-host"), what).await;
+    stage.board.healed(&["CollectorDropsData"]).await;
+    Ok(())
+}
+
+/// How long a loss may take to be there and told.
+const LOSS: Duration = Duration::from_secs(120);
 
 /// Rules about maintenance, made alone: nothing is flushed meanwhile.
 pub const MAINTENANCE: [&str; 1] = ["MaintenanceFails"];

@@ -76,7 +76,6 @@ impl Stage {
             "--log-bin",
             "--server-id=1",
             "--max-connections=400",
-            "--table-open-cache=140",
             "--table-open-cache-instances=1",
             "--max-prepared-stmt-count=100",
             "--performance-schema-digests-size=300",
