@@ -17,7 +17,7 @@ demo: setup-servers web ## private PostgreSQL and MariaDB, load, `tidewatch up`,
 	$(CARGO) build --bin tidewatch --bin demo
 	exec "$(TARGET_DIR)/debug/demo" $(if $(ONCE),--once) $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
 
-rules: setup-servers ## every built-in rule on a real state: made, fired, over; table in docs/rule-pack.md (root, 30 minutes, nothing else running)
+rules: setup-servers ## every built-in rule on a real state: made, fired, over; table in docs/rule-pack.md (root, an hour and a half, nothing else running)
 	$(CARGO) build --workspace --bins
 	"$(TARGET_DIR)/debug/rule_states" --write docs/rule-pack.md
 
@@ -50,9 +50,9 @@ setup-servers:
 setup-web:
 	@tests/setup.sh node
 
-soak: setup web ## the long runs: kill loop, two minutes away, store seeds; results are kept in docs/soak.md
+soak: setup web ## the long runs: kill loop, an hour away (AWAY=seconds), store seeds; results are kept in docs/soak.md
 	$(CARGO) build --workspace --bins
-	SOAK=1 $(CARGO) test --workspace --test pipeline_kill --test pipeline_kafka --test server_alertmanager -- --nocapture
+	SOAK=1 $(if $(AWAY),TIDEWATCH_AWAY_S=$(AWAY)) $(CARGO) test --workspace --test pipeline_kill --test pipeline_kafka --test server_alertmanager -- --nocapture
 	SOAK=1 TIDEWATCH_QUERIES=10000 $(CARGO) test --workspace --test prometheus -- --nocapture
 	TIDEWATCH_SEEDS=10000 $(CARGO) test --workspace --lib -- --nocapture store::
 	SOAK=1 $(CARGO) test --workspace --lib -- --nocapture mask_fuzz

@@ -69,18 +69,26 @@ pub async fn produce(outlet: Outlet, stop: Arc<AtomicBool>) -> Load {
 
 /// What the server answers about it; an error says what it has twice.
 pub async fn stored(api: &Api) -> Result<Load, String> {
-    let one = async |query: &str| -> Result<Vec<f64>, String> {
-        let rows = api.sql(query).await?;
+    stored_where(api, "true").await
+}
+
+/// Of the rows whose time is from `from_ms` on and before `to_ms`.
+pub async fn stored_between(api: &Api, from_ms: i64, to_ms: i64) -> Result<Load, String> {
+    let time = |ms: i64| format!("arrow_cast({ms}, 'Timestamp(Millisecond, Some(\"UTC\"))')");
+    stored_where(api, &format!("ts >= {} AND ts < {}", time(from_ms), time(to_ms))).await
+}
+
+async fn stored_where(api: &Api, filter: &str) -> Result<Load, String> {
+    let one = async |query: String| -> Result<Vec<f64>, String> {
+        let rows = api.sql(&format!("{query} AND {filter}")).await?;
         Ok(rows[0].iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect())
     };
-    let samples =
-        one("SELECT count(*), coalesce(sum(value), 0), count(DISTINCT value) FROM metrics WHERE metric = 'pipeline_counter'")
-            .await?;
-    let stats = one(
-        "SELECT coalesce(sum(calls), 0), count(DISTINCT fingerprint) FROM statement_stats WHERE instance = 'pipeline'",
-    )
-    .await?;
-    let logs = one("SELECT count(*), count(DISTINCT body) FROM logs WHERE instance = 'pipeline'").await?;
+    let of = |columns: &str, table: &str| format!("SELECT {columns} FROM {table} WHERE instance = '{INSTANCE}'");
+    let samples = "SELECT count(*), coalesce(sum(value), 0), count(DISTINCT value) FROM metrics \
+                   WHERE metric = 'pipeline_counter'";
+    let samples = one(samples.into()).await?;
+    let stats = one(of("coalesce(sum(calls), 0), count(DISTINCT fingerprint)", "statement_stats")).await?;
+    let logs = one(of("count(*), count(DISTINCT body)", "logs")).await?;
     if samples[0] != samples[2] || stats[0] != stats[1] || logs[0] != logs[1] {
         return Err(format!("something is there twice: samples {samples:?}, statements {stats:?}, logs {logs:?}"));
     }

@@ -14,6 +14,9 @@ use collector::{
 use proto::Labels;
 use tokio_util::sync::CancellationToken;
 
+/// What a spool holds unless told otherwise, bytes: the collector's own default.
+pub const SPOOL_BYTES: u64 = 256 << 20;
+
 /// The road; a sender works behind it until it is stopped.
 pub struct Road {
     /// Where rows go in.
@@ -26,10 +29,15 @@ pub struct Road {
 impl Road {
     /// A road from a spool in `folder` to the gRPC port of a server on loopback. Needs a tokio runtime.
     pub fn start(folder: &Path, grpc: u16) -> io::Result<Road> {
+        Road::bounded(folder, grpc, SPOOL_BYTES)
+    }
+
+    /// The same with a spool of at most `bytes_max` on disk.
+    pub fn bounded(folder: &Path, grpc: u16, bytes_max: u64) -> io::Result<Road> {
         let clock = Clock::system();
         let options = SpoolOptions {
             data_dir: folder.join("collector"),
-            bytes_max: 256 << 20,
+            bytes_max,
             batch_bytes_max: proto::batch::ENCODED_BYTES_MAX,
             id: None,
             tenant: "0".into(),
