@@ -1,13 +1,15 @@
-//! Scrapes pages of metrics: Prometheus' text format and OpenMetrics, by jobs written as in Prometheus' configuration.
+//! Scrapes pages of metrics: Prometheus' text format, OpenMetrics and protobuf, by jobs written as in Prometheus' configuration.
 //!
-//! Stages: `discovery` (addresses) → `relabel`, `target` (which pages, which labels) → `fetch` (one page) →
-//! `exposition` (what it says) → `take` (samples, limits, ended series). Each target has a task of its own; a page that
-//! can't be got or read gives `up` 0 and ends its series. Nodes of `patroni` are jobs like others that answer in JSON.
+//! Stages: `discovery` (addresses; `dns` for services) → `relabel`, `target` (which pages, which labels) → `fetch` (one page) →
+//! `exposition`, `protobuf` (what it says) → `take` (samples, limits, ended series). Each target has a task of its own; a page
+//! that can't be got or read gives `up` 0 and ends its series. Nodes of `patroni` are jobs like others that answer in JSON.
 
 pub mod discovery;
+pub mod dns;
 pub mod exposition;
 pub mod fetch;
 pub mod patroni;
+pub mod protobuf;
 pub mod relabel;
 pub mod take;
 pub mod target;
@@ -88,10 +90,7 @@ pub async fn attempt(config: &ScrapeConfig) -> Vec<(String, Result<String, Strin
 /// Gets what a target says.
 async fn page(config: &ScrapeConfig, client: &Client, url: &str) -> Result<Page, String> {
     match config.speech {
-        Speech::Metrics => {
-            let (text, format) = client.get(url).await?;
-            exposition::read(&text, format).map_err(|e| e.to_string())
-        }
+        Speech::Metrics => client.get(url).await?.page(),
         Speech::Patroni => patroni::get(client, url).await,
     }
 }
@@ -120,12 +119,13 @@ struct Scraper {
 }
 
 /// What is said of each scrape, in the order of its values.
-const REPORT: [&str; 5] = [
+const REPORT: [&str; 6] = [
     "up",
     "scrape_duration_seconds",
     "scrape_samples_scraped",
     "scrape_samples_post_metric_relabeling",
     "scrape_series_added",
+    "scrape_native_histograms_left_out",
 ];
 
 impl Scraper {
@@ -178,6 +178,7 @@ impl Scraper {
             taken.scraped as f64,
             taken.kept as f64,
             taken.added as f64,
+            taken.native_left_out as f64,
         ];
         for (labels, value) in self.report.iter().zip(values) {
             out.push(labels, now_ms, value);

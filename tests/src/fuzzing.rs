@@ -9,7 +9,10 @@ use collector::{
     config::{Engine, Unmasked},
     databases::{fingerprint, mask_sql, sql_tokens::Dialect},
     logs::mask::Mask,
-    scrape::exposition::{self, Format},
+    scrape::{
+        exposition::{self, Format},
+        protobuf,
+    },
     spool::record::{FRAME_BYTES, Record},
 };
 use ingest::remote_write::WriteRequest;
@@ -29,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     ("chunk_round_trip", storage::fuzzing::chunk_round_trip),
     ("collector_config", collector_config),
     ("exposition", scraped_page),
+    ("exposition_protobuf", scraped_protobuf),
     ("fingerprint", statement),
     ("log_mask", log_message),
     ("log_record", storage::fuzzing::log_record),
@@ -104,6 +108,10 @@ fn scraped_page(data: &[u8]) {
     for format in [Format::Text, Format::OpenMetrics] {
         let _ = exposition::read(page, format);
     }
+}
+
+fn scraped_protobuf(data: &[u8]) {
+    let _ = protobuf::read(data);
 }
 
 /// A query: written out it is a query that is written out the same.

@@ -4,10 +4,11 @@
 //! when its value is dropped. Nothing here sleeps for a state: `wait::until` polls with a deadline.
 //!
 //! Reading order: `process` (a child that does not outlive its test) · `wait` · `postgres` (`postgres_versions`) · `mariadb` · `galera` · `pgbouncer` · `tls` · `kafka` · `load` (rows
-//! that are counted on both sides) · `rule_states` · `s3` · `program` (our own) · `receiver` · `surroundings` (of a collector's source) · `shop` (load) · `disk` (a small file system) · `fault_stage`,
+//! that are counted on both sides) · `rule_states` · `s3` · `program` (our own) · `receiver` · `surroundings` (of a collector's source) · `shop` (load) · `dns` (names) · `disk` (a small file system) · `fault_stage`,
 //! `fault_postgres`, `fault_mariadb` (ten real faults) · `fuzzing` (everything that reads bytes from outside).
 
 pub mod disk;
+pub mod dns;
 pub mod fault_mariadb;
 pub mod fault_postgres;
 pub mod fault_stage;

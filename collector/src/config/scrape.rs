@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 
 use super::{
     ConfigError, Password, TlsMode,
@@ -11,6 +11,7 @@ use super::{
     raw::Text,
 };
 use crate::scrape::{
+    fetch::PROTOCOLS,
     patroni::NODE_PATH,
     relabel::{ACTIONS, Action, Rule, anchored, is_label_name},
     target::Found,
@@ -46,6 +47,8 @@ pub struct ScrapeConfig {
     pub scheme: &'static str,
     /// Path of the pages.
     pub metrics_path: String,
+    /// What is asked for in `Accept`, the first wanted most.
+    pub protocols: Vec<&'static str>,
     /// Parameters of the URL.
     pub params: BTreeMap<String, Vec<String>>,
     /// Of two labels with one name the page's stands.
@@ -82,13 +85,24 @@ pub enum ScrapeSource {
     Static(Vec<Found>),
     /// Files in JSON or YAML; the last component may hold `*`.
     Files(Vec<PathBuf>),
-    /// Each address of these names.
+    /// Each place these names have.
     Dns {
         /// Names.
         names: Vec<String>,
-        /// Port of each.
-        port: u16,
+        /// Which records.
+        records: Records,
     },
+}
+
+/// Records of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Type SRV: hosts with their ports.
+    Srv,
+    /// Type A with this port.
+    A(u16),
+    /// Type AAAA with this port.
+    Aaaa(u16),
 }
 
 /// Bounds of a page. What is over one fails the page.
@@ -138,6 +152,7 @@ pub struct RawScrape {
     scrape_timeout: Option<Text>,
     scheme: Option<Text>,
     metrics_path: Option<Text>,
+    scrape_protocols: Option<Spanned<Vec<Text>>>,
     #[serde(default)]
     params: BTreeMap<String, Vec<String>>,
     honor_labels: Option<bool>,
@@ -182,7 +197,7 @@ struct RawFiles {
 #[serde(deny_unknown_fields)]
 struct RawDns {
     names: Vec<String>,
-    port: u16,
+    port: Option<u16>,
     #[serde(rename = "type")]
     kind: Option<Text>,
     refresh_interval: Option<Text>,
@@ -198,6 +213,7 @@ struct RawRule {
     target_label: Option<String>,
     replacement: Option<String>,
     action: Option<Text>,
+    modulus: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -252,11 +268,9 @@ pub(super) fn check_scrape(
         sources.push(ScrapeSource::Files(files.files));
     }
     for dns in raw.dns_sd_configs {
-        if let Some(kind) = &dns.kind {
-            place.choice(kind, &field("dns_sd_configs.type"), &[("A", ()), ("AAAA", ())])?;
-        }
         refresh = place.interval(&dns.refresh_interval, &field("dns_sd_configs.refresh_interval"), refresh)?;
-        sources.push(ScrapeSource::Dns { names: dns.names, port: dns.port });
+        let records = records(place, at, &field("dns_sd_configs"), &dns)?;
+        sources.push(ScrapeSource::Dns { names: dns.names, records });
     }
     if sources.is_empty() {
         let one = "one of static_configs, file_sd_configs, dns_sd_configs is needed";
@@ -291,6 +305,7 @@ pub(super) fn check_scrape(
         scheme,
         metrics_path: metrics_path(place, &field("metrics_path"), speech, raw.metrics_path)?,
         speech,
+        protocols: protocols(place, &field("scrape_protocols"), raw.scrape_protocols)?,
         params: raw.params,
         honor_labels: raw.honor_labels.unwrap_or(false),
         honor_timestamps: raw.honor_timestamps.unwrap_or(true),
@@ -319,6 +334,48 @@ pub(super) fn check_scrape(
             None => TlsMode::Prefer,
         },
     })
+}
+
+/// Which records are asked for: SRV unless said.
+fn records(place: &Place<'_>, at: Location, field: &str, dns: &RawDns) -> Result<Records, ConfigError> {
+    let with_port: Option<fn(u16) -> Records> = match &dns.kind {
+        None => None,
+        Some(kind) => place.choice(
+            kind,
+            &format!("{field}.type"),
+            &[("SRV", None), ("A", Some(Records::A as fn(u16) -> Records)), ("AAAA", Some(Records::Aaaa))],
+        )?,
+    };
+    match (with_port, dns.port) {
+        (None, _) => Ok(Records::Srv),
+        (Some(records), Some(port)) => Ok(records(port)),
+        (Some(_), None) => Err(place.error(at, format!("{field}.port: is missing; type A and AAAA need one"))),
+    }
+}
+
+/// What is asked for; OpenMetrics, then text, then protobuf unless said.
+fn protocols(
+    place: &Place<'_>,
+    field: &str,
+    given: Option<Spanned<Vec<Text>>>,
+) -> Result<Vec<&'static str>, ConfigError> {
+    let Some(given) = given else {
+        let [protobuf, rest @ ..] = PROTOCOLS.map(|(_, accepted)| accepted);
+        return Ok(rest.into_iter().chain([protobuf]).collect());
+    };
+    if given.value.is_empty() {
+        let all = PROTOCOLS.map(|(name, _)| name).join(", ");
+        return Err(place.error(given.referenced, format!("{field}: is empty; allowed: one or more of {all}")));
+    }
+    let mut chosen = Vec::new();
+    for text in &given.value {
+        let accepted = place.choice(text, field, &PROTOCOLS)?;
+        if chosen.contains(&accepted) {
+            return place.refuse(text, field, "each protocol once");
+        }
+        chosen.push(accepted);
+    }
+    Ok(chosen)
 }
 
 /// Where the page is; Patroni's answers have their places.
@@ -372,12 +429,24 @@ fn check_rule(place: &Place<'_>, field: &str, raw: Spanned<RawRule>) -> Result<R
         .map_err(|e| place.error(raw.regex.as_ref().map_or(at, |t| t.referenced), format!("{field}.regex: {e}")))?;
     let needs_target = matches!(
         action,
-        Action::Replace | Action::KeepEqual | Action::DropEqual | Action::Lowercase | Action::Uppercase
+        Action::Replace
+            | Action::KeepEqual
+            | Action::DropEqual
+            | Action::Lowercase
+            | Action::Uppercase
+            | Action::HashMod
     );
     if needs_target && raw.target_label.is_none() {
         return Err(place.error(at, format!("{field}.target_label: is missing; this action writes or compares it")));
     }
+    let modulus = match (action, raw.modulus) {
+        (Action::HashMod, None | Some(0)) => {
+            return Err(place.error(at, format!("{field}.modulus: is missing or 0; hashmod needs at least 1")));
+        }
+        (_, modulus) => modulus.unwrap_or(1),
+    };
     Ok(Rule {
+        modulus,
         source_labels: raw.source_labels,
         separator: raw.separator.unwrap_or_else(|| ";".into()),
         regex,

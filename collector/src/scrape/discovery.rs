@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 
-use super::target::Found;
+use super::{dns, target::Found};
 use crate::{
-    config::{ScrapeConfig, ScrapeSource},
+    config::{Records, ScrapeConfig, ScrapeSource},
     logs::tailer::matching_files,
 };
 
@@ -36,7 +36,7 @@ impl Discovery {
             let looked = match source {
                 ScrapeSource::Static(found) => Ok(found.clone()),
                 ScrapeSource::Files(patterns) => files(patterns.iter().map(AsRef::as_ref)),
-                ScrapeSource::Dns { names, port } => dns(names, *port).await,
+                ScrapeSource::Dns { names, records } => by_name(names, *records).await,
             };
             match looked {
                 Ok(found) => {
@@ -79,12 +79,22 @@ pub fn files<'a>(patterns: impl Iterator<Item = &'a Path>) -> Result<Vec<Found>,
     Ok(found)
 }
 
-async fn dns(names: &[String], port: u16) -> Result<Vec<Found>, String> {
+/// Every place of these names. The system's own way is asked for addresses, its name servers for services.
+async fn by_name(names: &[String], records: Records) -> Result<Vec<Found>, String> {
     let mut found = Vec::new();
     for name in names {
-        let addresses = tokio::net::lookup_host((name.as_str(), port)).await.map_err(|e| format!("{name}: {e}"))?;
+        let places: Vec<String> = match records {
+            Records::Srv => {
+                dns::services(name).await?.into_iter().map(|(host, port)| format!("{host}:{port}")).collect()
+            }
+            Records::A(port) | Records::Aaaa(port) => {
+                let looked =
+                    tokio::net::lookup_host((name.as_str(), port)).await.map_err(|e| format!("{name}: {e}"))?;
+                looked.filter(|a| a.is_ipv4() == matches!(records, Records::A(_))).map(|a| a.to_string()).collect()
+            }
+        };
         let labels = BTreeMap::from([("__meta_dns_name".to_owned(), name.clone())]);
-        found.extend(addresses.map(|a| Found { address: a.to_string(), labels: labels.clone() }));
+        found.extend(places.into_iter().map(|address| Found { address, labels: labels.clone() }));
     }
     found.sort_by(|a, b| a.address.cmp(&b.address));
     found.dedup();

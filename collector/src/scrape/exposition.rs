@@ -46,6 +46,8 @@ pub struct Page {
     pub samples: Vec<Sample>,
     /// What it says of its metrics.
     pub families: Vec<Family>,
+    /// Native histograms whose buckets were left out.
+    pub native_left_out: usize,
 }
 
 /// Why a page can't be read.

@@ -79,9 +79,9 @@ struct Member {
 
 /// Asks both; without an answer about the cluster there is still the node's own.
 pub async fn get(client: &Client, url: &str) -> Result<Page, String> {
-    let (node, _) = client.get(url).await?;
+    let node = client.get(url).await?.text()?;
     let cluster = match url.strip_suffix(NODE_PATH) {
-        Some(base) => client.get(&format!("{base}{CLUSTER_PATH}")).await.ok().map(|(text, _)| text),
+        Some(base) => client.get(&format!("{base}{CLUSTER_PATH}")).await.ok().and_then(|body| body.text().ok()),
         None => None,
     };
     page(&node, cluster.as_deref())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use md5::{Digest, Md5};
 use regex::Regex;
 
 /// Labels while they are rewritten; a label with an empty value is not there.
@@ -30,10 +31,12 @@ pub enum Action {
     Lowercase,
     /// Writes the source in capitals.
     Uppercase,
+    /// Writes the remainder of the source's hash by `modulus`: shares targets among collectors.
+    HashMod,
 }
 
 /// Every action by its word in the configuration.
-pub const ACTIONS: [(&str, Action); 10] = [
+pub const ACTIONS: [(&str, Action); 11] = [
     ("replace", Action::Replace),
     ("keep", Action::Keep),
     ("drop", Action::Drop),
@@ -44,6 +47,7 @@ pub const ACTIONS: [(&str, Action); 10] = [
     ("labelkeep", Action::LabelKeep),
     ("lowercase", Action::Lowercase),
     ("uppercase", Action::Uppercase),
+    ("hashmod", Action::HashMod),
 ];
 
 /// One rule.
@@ -61,6 +65,8 @@ pub struct Rule {
     pub replacement: String,
     /// What it does.
     pub action: Action,
+    /// Of [`Action::HashMod`]; at least 1.
+    pub modulus: u64,
 }
 
 /// A regular expression that must match the whole text.
@@ -89,6 +95,7 @@ impl Rule {
             Action::DropEqual => return source != target(),
             Action::Lowercase => put(labels, &self.target_label, source.to_lowercase()),
             Action::Uppercase => put(labels, &self.target_label, source.to_uppercase()),
+            Action::HashMod => put(labels, &self.target_label, (hash(&source) % self.modulus).to_string()),
             Action::LabelDrop => labels.retain(|name, _| !self.regex.is_match(name)),
             Action::LabelKeep => labels.retain(|name, _| self.regex.is_match(name)),
             Action::LabelMap => {
@@ -115,6 +122,12 @@ impl Rule {
         captures.expand(template, &mut out);
         Some(out)
     }
+}
+
+/// Prometheus' hash of a text: the last eight bytes of its MD5, the first of them counting most.
+fn hash(text: &str) -> u64 {
+    let digest = Md5::digest(text.as_bytes());
+    digest[8..].iter().fold(0, |hash, byte| (hash << 8) | u64::from(*byte))
 }
 
 fn put(labels: &mut LabelMap, name: &str, value: String) {

@@ -32,6 +32,8 @@ pub struct Taken {
     pub kept: usize,
     /// Series that were not on the page before.
     pub added: usize,
+    /// Native histograms whose buckets were left out.
+    pub native_left_out: usize,
 }
 
 /// A limit of the configuration that a page breaks: nothing of it is kept.
@@ -55,7 +57,7 @@ pub fn take(
     series: &mut Series,
     out: &mut SamplesBuilder,
 ) -> Result<Taken, OverLimit> {
-    let mut taken = Taken { scraped: page.samples.len(), ..Taken::default() };
+    let mut taken = Taken { scraped: page.samples.len(), native_left_out: page.native_left_out, ..Taken::default() };
     let mut kept: Vec<(Labels, i64, f64)> = Vec::with_capacity(page.samples.len());
     let mut now_there = HashSet::with_capacity(page.samples.len());
     for sample in page.samples {

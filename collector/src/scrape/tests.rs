@@ -98,6 +98,12 @@ fn relabelled(rules: &str, labels: &str) -> Option<String> {
 fn every_action_of_relabelling() {
     for (rules, labels, want) in [
         ("{source_labels: [a], target_label: c}", "a=1", Some("a=1 c=1")),
+        // as Prometheus 2.42 has it: tests/tests/collector_databases/scrape_peers.rs asks one
+        (
+            "{action: hashmod, source_labels: [a, b], target_label: c, modulus: 8}",
+            "a=foo b=bar",
+            Some("a=foo b=bar c=6"),
+        ),
         (
             "{source_labels: [a, b], target_label: c, separator: '-', regex: '(\\d)-(\\d)', replacement: '$2/${1}x'}",
             "a=1 b=2",
@@ -164,7 +170,7 @@ fn samples_bear_the_targets_labels_and_ended_series_are_marked() {
     let mut out = SamplesBuilder::default();
     let first = text_page("a{job=\"theirs\"} 1\ngo_x 5\nb 2 77\n");
     let taken = take(&config, &labels, first, 1_000, &mut series, &mut out).unwrap();
-    assert_eq!(taken, Taken { scraped: 3, kept: 2, added: 1 });
+    assert_eq!(taken, Taken { scraped: 3, kept: 2, added: 1, native_left_out: 0 });
     assert_eq!(
         samples(out),
         [
@@ -174,7 +180,7 @@ fn samples_bear_the_targets_labels_and_ended_series_are_marked() {
     );
     let mut out = SamplesBuilder::default();
     let taken = take(&config, &labels, text_page("c 3\n"), 2_000, &mut series, &mut out).unwrap();
-    assert_eq!(taken, Taken { scraped: 1, kept: 1, added: 1 });
+    assert_eq!(taken, Taken { scraped: 1, kept: 1, added: 1, native_left_out: 0 });
     assert_eq!(
         samples(out),
         [
@@ -213,8 +219,23 @@ fn what_is_wrong_is_said_with_its_field() {
         (format!("{{job_name: j, {target}, scrape_interval: 5s, scrape_timeout: 6s}}"), "scrape_timeout"),
         (format!("{{job_name: j, {target}, scheme: ftp}}"), "allowed: http, https"),
         (format!("{{job_name: j, {target}, sample_limit: 0}}"), "allowed: 1 to 200000"),
+        ("{job_name: j, dns_sd_configs: [{names: [a], type: A}]}".to_owned(), "dns_sd_configs.port: is missing"),
+        ("{job_name: j, dns_sd_configs: [{names: [a], type: MX}]}".to_owned(), "allowed: SRV, A, AAAA"),
         (format!("{{job_name: j, {target}, colour: red}}"), "colour"),
-        (format!("{{job_name: j, {target}, relabel_configs: [{{action: hashmod}}]}}"), "allowed: replace, keep"),
+        (format!("{{job_name: j, {target}, relabel_configs: [{{action: hash}}]}}"), "allowed: replace, keep"),
+        (
+            format!("{{job_name: j, {target}, relabel_configs: [{{action: hashmod, target_label: a}}]}}"),
+            "modulus: is missing",
+        ),
+        (
+            format!("{{job_name: j, {target}, scrape_protocols: [Proto]}}"),
+            "allowed: PrometheusProto, OpenMetricsText1.0.0",
+        ),
+        (format!("{{job_name: j, {target}, scrape_protocols: []}}"), "scrape_protocols: is empty"),
+        (
+            format!("{{job_name: j, {target}, scrape_protocols: [PrometheusProto, PrometheusProto]}}"),
+            "each protocol once",
+        ),
         (format!("{{job_name: j, {target}, relabel_configs: [{{regex: '('}}]}}"), "relabel_configs.regex"),
         (format!("{{job_name: j, {target}, relabel_configs: [{{action: replace}}]}}"), "target_label: is missing"),
         ("{job_name: j, static_configs: [{targets: ['http://h:1/']}]}".to_owned(), "host:port without scheme"),

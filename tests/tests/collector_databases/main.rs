@@ -13,6 +13,7 @@ mod pgbouncer;
 mod reload;
 mod replication_stopped;
 mod scrape;
+mod scrape_peers;
 mod slow_statements;
 mod versions;
 mod watching;
