@@ -163,10 +163,11 @@ pub async fn fill_spool(stage: &mut Stage) -> anyhow::Result<()> {
         .await?;
     stage.stop_server();
     let mut text = String::with_capacity(SPILLED_LINES * (SPILLED_BYTES + 80));
+    let (mut random, mut bytes) = (fastrand::Rng::new(), vec![0; SPILLED_BYTES]);
     for i in 0..SPILLED_LINES {
-        text += &format!("2026-01-01 00:00:00.000 UTC [{i}] LOG:  ");
-        text.extend(std::iter::repeat_with(fastrand::alphanumeric).take(SPILLED_BYTES));
-        text.push('\n');
+        random.fill(&mut bytes);
+        bytes.iter_mut().for_each(|b| *b = b'!' + *b % 64);
+        text += &format!("2026-01-01 00:00:00.000 UTC [{i}] LOG:  {}\n", str::from_utf8(&bytes)?);
     }
     fs::write(stage.path("spilled.log"), text)?;
     let told = async || {
