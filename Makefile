@@ -55,7 +55,7 @@ soak: setup web ## the long runs: kill loop, an hour away (AWAY=seconds), store 
 	SOAK=1 $(if $(AWAY),TIDEWATCH_AWAY_S=$(AWAY)) $(CARGO) test --workspace --test pipeline_kill --test pipeline_kafka --test server_alertmanager -- --nocapture
 	SOAK=1 TIDEWATCH_QUERIES=10000 $(CARGO) test --workspace --test prometheus -- --nocapture
 	TIDEWATCH_SEEDS=10000 $(CARGO) test --workspace --lib -- --nocapture store::
-	SOAK=1 $(CARGO) test --workspace --lib -- --nocapture mask_fuzz
+	SOAK=1 $(CARGO) test --workspace --lib -- --nocapture mask_fuzz churn
 	$(CARGO) build --release --bin tidewatch --bin peers
 	"$(TARGET_DIR)/release/peers" --soak 10 --write benches/README.md
 

@@ -57,7 +57,7 @@ pub struct Fleet {
 /// When scrapes are.
 #[derive(Clone, Copy, Debug)]
 pub struct Rhythm {
-    /// The first is in the step that begins here, milliseconds, a whole number of minutes.
+    /// The first is in the step that begins here, milliseconds, a whole number of seconds.
     pub start_ms: i64,
     /// Time between two, milliseconds, whole seconds.
     pub step_ms: i64,

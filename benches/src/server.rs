@@ -21,6 +21,8 @@ use crate::{
 
 /// Requests on their way to one server at a time, as of so many shards of a sender.
 const IN_FLIGHT_MAX: usize = 8;
+/// Series that a question may touch: with the defaults one about all of a million, and their alerts, is refused.
+const ASKED_SERIES_MAX: u32 = 10_000_000;
 /// How long a server may take to answer first, to stop, or to settle.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Time between two looks at a state.
@@ -312,7 +314,7 @@ fn command(maker: Maker, dir: &Path, settings: Settings, port: u16, grpc_port: u
             let flush = settings.flush_age_ms.map_or(String::new(), |ms| format!("  flush_age: {ms}ms\n"));
             let text = format!(
                 "data_dir: data\nhttp: {{listen: \"{listen}\"}}\ngrpc: {{listen: \"127.0.0.1:{grpc_port}\"}}\nstorage:\n  \
-                 on_damage: stop\n{flush}query: {{lookback: {}ms}}\n",
+                 on_damage: stop\n{flush}query: {{lookback: {}ms, series_max: {ASKED_SERIES_MAX}}}\n",
                 settings.lookback_ms
             );
             fs::write(&config, text)?;
@@ -321,7 +323,8 @@ fn command(maker: Maker, dir: &Path, settings: Settings, port: u16, grpc_port: u
         Maker::VictoriaMetrics => {
             command.arg(format!("-storageDataPath={}", data.display())).arg(format!("-httpListenAddr={listen}"));
             command.args(["-retentionPeriod=3", "-loggerLevel=WARN", "-search.maxQueryDuration=5m"]);
-            command.args(["-search.maxUniqueTimeseries=10000000", "-search.maxSeries=10000000"]);
+            command.arg(format!("-search.maxUniqueTimeseries={ASKED_SERIES_MAX}"));
+            command.arg(format!("-search.maxSeries={ASKED_SERIES_MAX}"));
             if settings.lookback_ms != Settings::default().lookback_ms {
                 command.arg(format!("-search.maxLookback={}ms", settings.lookback_ms));
             }

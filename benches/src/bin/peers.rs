@@ -103,8 +103,10 @@ async fn run(arguments: &Arguments, dir: &std::path::Path) -> Result<()> {
     let date = chrono::DateTime::from_timestamp_millis(now_ms).unwrap_or_default().format("%Y-%m-%d %H:%M UTC");
     let mut report = format!("Last run {date}; {}.\n\n", machine());
     if let Some(minutes) = arguments.soak {
-        report += &stage_soak::run(&dir.join("soak"), arguments.soak_series, minutes, self::now_ms).await?;
-        return finish(arguments, "soak", &report);
+        let outcome = stage_soak::run(&dir.join("soak"), arguments.soak_series, minutes, self::now_ms).await?;
+        finish(arguments, "soak", &(report + &outcome.report))?;
+        ensure!(outcome.failures.is_empty(), "{}", outcome.failures.join("\n"));
+        return Ok(());
     }
     for maker in Maker::ALL {
         report += &format!("- {}: {}\n", maker.name(), maker.version()?);
