@@ -18,8 +18,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use proto::Labels;
 use storage::{
-    MatchOp, Matcher, SeriesQuery,
-    metrics::{MetricsCache, MetricsHead, MetricsPart, MetricsView, PartInfo, merge_parts, write_parts},
+    MatchOp, Matcher, ReadCache, SeriesQuery,
+    metrics::{MetricsHead, MetricsPart, MetricsView, PartInfo, merge_parts, write_parts},
 };
 
 #[derive(serde::Deserialize)]
@@ -53,7 +53,7 @@ async fn main() {
     let oldest = lines.iter().filter_map(|l| l.timestamps.first()).min().copied().unwrap_or(0);
     let newest = lines.iter().filter_map(|l| l.timestamps.last()).max().copied().unwrap_or(0);
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let cache = MetricsCache::new(256 << 20);
+    let cache = ReadCache::new(256 << 20);
 
     // as scrapes arrive: time by time, all series
     let mut arrivals: Vec<(i64, u32, f64)> = Vec::new();
@@ -81,11 +81,9 @@ async fn main() {
             }
         }
         append_s += cpu_s() - start;
-        println!(
-            "head: {} B/series, {:.2} B/sample",
-            head.bytes() / head.series(),
-            head.bytes() as f64 / epoch.len() as f64
-        );
+        let (series_bytes, sample_bytes) = head.bytes();
+        let bytes = series_bytes + sample_bytes;
+        println!("head: {} B/series, {:.2} B/sample", bytes / head.series(), bytes as f64 / epoch.len() as f64);
         let start = cpu_s();
         let sealed = head.seal();
         for part in write_parts(&sealed).unwrap() {

@@ -24,7 +24,7 @@ pub struct StoreConfig {
     pub limits: Limits,
     /// What is kept.
     pub retention: Retention,
-    /// Most memory the head may hold, bytes: flushed at half of it, full at all of it.
+    /// Most memory the head may hold, bytes: flushed when rows hold half of what the series leave of it, full at all of it.
     pub head_bytes_max: u64,
     /// Flush when the log has grown to this, bytes: bounds replay.
     pub flush_log_bytes: u64,

@@ -24,13 +24,40 @@ const HELP_BYTES_MAX: usize = 1024;
 /// One tenant's recent rows.
 pub(crate) struct Tenant {
     pub(crate) metrics: MetricsHead,
-    pub(crate) metrics_bytes: usize,
+    /// Memory of its series and of their samples, bytes.
+    metrics_bytes: (usize, usize),
     pub(crate) events: BTreeMap<Table, Arc<EventHead>>,
     pub(crate) families: Arc<BTreeMap<String, FamilyEntry>>,
     /// Which series the present generation of the log has defined: a bit each.
     defined: Vec<u64>,
     /// New series by collector since the last flush.
     new_series: HashMap<String, usize>,
+}
+
+/// How much is held, of one tenant or of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HeadSize {
+    /// Series known.
+    pub(crate) series: usize,
+    /// Memory of what is known of them, estimated, bytes: a flush leaves it to the rows that come next.
+    pub(crate) series_bytes: usize,
+    /// Memory of rows, estimated, bytes: a flush frees it.
+    pub(crate) row_bytes: usize,
+}
+
+impl HeadSize {
+    /// Memory in all, estimated, bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.series_bytes + self.row_bytes) as u64
+    }
+}
+
+impl std::ops::AddAssign for HeadSize {
+    fn add_assign(&mut self, other: HeadSize) {
+        self.series += other.series;
+        self.series_bytes += other.series_bytes;
+        self.row_bytes += other.row_bytes;
+    }
 }
 
 /// What a flush writes: fixed rows, and what the manifest has to say once they are parts.
@@ -41,6 +68,7 @@ pub(crate) struct Sealed {
     pub(crate) sources: Vec<SourceEntry>,
     pub(crate) offsets: Vec<OffsetEntry>,
     pub(crate) families: BTreeMap<String, BTreeMap<String, FamilyEntry>>,
+    /// Memory that goes with it, bytes.
     pub(crate) bytes: usize,
 }
 
@@ -49,6 +77,8 @@ pub(crate) struct SealedTenant {
     pub(crate) tenant: Arc<str>,
     pub(crate) metrics: Arc<HeadEpoch>,
     pub(crate) events: Vec<(Table, Arc<EventHead>)>,
+    /// Memory that goes with it, bytes.
+    pub(crate) bytes: usize,
 }
 
 /// Samples that passed, ready for log and head.
@@ -65,7 +95,7 @@ impl Tenant {
     pub(crate) fn new(families: BTreeMap<String, FamilyEntry>) -> Tenant {
         Tenant {
             metrics: MetricsHead::new(),
-            metrics_bytes: 0,
+            metrics_bytes: (0, 0),
             events: BTreeMap::new(),
             families: Arc::new(families),
             defined: Vec::new(),
@@ -73,9 +103,11 @@ impl Tenant {
         }
     }
 
-    /// Series known, bytes held.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        (self.metrics.series(), self.metrics_bytes + self.events.values().map(|e| e.bytes()).sum::<usize>())
+    /// What it holds.
+    pub(crate) fn size(&self) -> HeadSize {
+        let (series_bytes, sample_bytes) = self.metrics_bytes;
+        let row_bytes = sample_bytes + self.events.values().map(|e| e.bytes()).sum::<usize>();
+        HeadSize { series: self.metrics.series(), series_bytes, row_bytes }
     }
 
     /// Whether nothing was appended since the last flush.
@@ -223,8 +255,10 @@ impl Tenant {
         self.metrics_bytes = self.metrics.bytes();
         self.defined.clear();
         self.new_series.clear();
-        let events = std::mem::take(&mut self.events).into_iter().collect();
-        SealedTenant { tenant: tenant.clone(), metrics, events }
+        let events: Vec<(Table, Arc<EventHead>)> = std::mem::take(&mut self.events).into_iter().collect();
+        let bytes =
+            metrics.bytes_beside(&self.metrics.epoch()) + events.iter().map(|(_, head)| head.bytes()).sum::<usize>();
+        SealedTenant { tenant: tenant.clone(), metrics, events, bytes }
     }
 }
 
@@ -232,4 +266,44 @@ fn entry(family: &Family) -> FamilyEntry {
     let mut help = family.help.clone();
     help.truncate((0..=HELP_BYTES_MAX.min(help.len())).rev().find(|n| help.is_char_boundary(*n)).unwrap_or(0));
     FamilyEntry { kind: family.kind.clone(), help, unit: family.unit.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::Labels;
+
+    use super::*;
+
+    fn put(tenant: &mut Tenant, series: std::ops::Range<u32>) {
+        let labels: Vec<Labels> =
+            series.map(|n| Labels::from_pairs([("__name__", "up"), ("instance", &format!("db{n}"))])).collect();
+        let bytes: Vec<&[u8]> = labels.iter().map(Labels::as_bytes).collect();
+        let (ids, ones): (Vec<u32>, Vec<f64>) = (0..labels.len() as u32).map(|n| (n, 1.0)).unzip();
+        let rows = SampleRows {
+            labels: &bytes,
+            series: &ids,
+            timestamps_ms: &vec![1000; labels.len()],
+            values: &ones,
+            families: &[],
+        };
+        let limits = Limits::default();
+        let admitted = tenant.admit(&rows, &limits, Window::new(&limits, None, 1000), usize::MAX, None);
+        tenant.put_samples(&admitted.series, &admitted.timestamps_ms, &admitted.values);
+    }
+
+    #[test]
+    fn a_flush_takes_rows_and_leaves_series_that_are_counted_once() {
+        let name: Arc<str> = "0".into();
+        let mut tenant = Tenant::new(BTreeMap::new());
+        put(&mut tenant, 0..1000);
+        let before = tenant.size();
+        assert!(before.series == 1000 && before.series_bytes > 50_000 && before.row_bytes > 50_000, "{before:?}");
+        let sealed = tenant.seal(&name);
+        assert_eq!((sealed.bytes, tenant.size()), (before.row_bytes, HeadSize { row_bytes: 0, ..before }));
+        put(&mut tenant, 0..100);
+        let before = tenant.size();
+        let sealed = tenant.seal(&name);
+        assert_eq!(sealed.bytes as u64, before.bytes(), "series without samples are forgotten with it");
+        assert!(tenant.size().series == 100 && tenant.size().series_bytes < before.series_bytes / 5);
+    }
 }

@@ -12,8 +12,8 @@ use parquet::file::metadata::PageIndexPolicy;
 use proto::Table;
 
 use crate::{
-    OpenError, events,
-    metrics::{FORMAT_KEY, MetricsCache, MetricsPart, PartInfo, metadata_value, read_footer},
+    OpenError, ReadCache, events,
+    metrics::{FORMAT_KEY, MetricsPart, PartInfo, metadata_value, read_footer},
     part::METRICS,
 };
 
@@ -82,7 +82,7 @@ pub async fn inspect(file: &Path) -> Result<Inspection, OpenError> {
         }
         None if found.table == METRICS => {
             let info = PartInfo { path, size_bytes: bytes, sequence: 0, min_ts_ms: i64::MIN, max_ts_ms: i64::MAX };
-            let part = MetricsPart::open(objects, info, MetricsCache::new(CACHE_BYTES_MAX));
+            let part = MetricsPart::open(objects, info, ReadCache::new(CACHE_BYTES_MAX));
             let facts = part.check(&mut found.damages).await;
             (found.rows, found.times, found.codecs) = (facts.rows, facts.times, facts.codecs);
             found.series_samples = Some((facts.series, facts.samples));

@@ -10,7 +10,7 @@
 //!
 //! Reading order: `config` · `append` (what goes in) · `error` · `disk` (the seam under log and local state) · `log` (the
 //! bytes that make an append durable; docs/formats/log.md) · `admission` (what is refused) · `sources` (what is a resend) ·
-//! `offsets` (how far a stream was read) · `head` (recent rows) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` ·
+//! `offsets` (how far a stream was read) · `head` (recent rows) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` (with `read_cache`, what of parts stays in memory) ·
 //! `remote` (parts in an S3-compatible store, with a local cache) · `manifest` (which parts there are; docs/formats/manifest.md) · `upkeep` (flush, compaction, expiry) with its pure choices
 //! `compact` and `retain` · `delete` · `snapshot` (reads) · `recover` (opening) · `store` (all of it together) · `backup`, `verify`, `inspect`
 //! (what operators do) · `stats` · `matcher`.
@@ -33,6 +33,7 @@ pub mod matcher;
 pub mod metrics;
 mod offsets;
 mod part;
+mod read_cache;
 mod recover;
 mod remote;
 mod retain;
@@ -53,6 +54,7 @@ pub use inspect::{Inspection, inspect};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metrics::{ReadError, SeriesQuery, SeriesSamples};
 pub use proto::samples::Family;
+pub use read_cache::ReadCache;
 pub use snapshot::{EventQuery, Snapshot};
 pub use stats::{
     CacheStats, FlushReason, FlushReport, MaintainReport, ReadCacheStats, RemoteStats, StoreStats, TableStats,

@@ -12,9 +12,8 @@
 //!
 //! Reading order: `head` (with `head_stream`, `index`) · `chunk` (with `statistics`, `times` and `values`: the lists of
 //! codecs, one file each, `decimal`, `codec`, `varint`) · `part_schema`, `part_write`, `part_merge` (with `labels_text`, `part_sums`) ·
-//! `part` (with `part_footer`, `part_file`, `part_index`, `part_bodies`, `cache`) · `read`, `select`, `view`, `flat` (questions).
+//! `part` (with `part_footer`, `part_file`, `part_index`, `part_bodies`) · `read`, `select`, `view`, `flat` (questions).
 
-mod cache;
 mod chunk;
 mod codec;
 mod decimal;
@@ -57,13 +56,14 @@ mod testdata;
 #[cfg(test)]
 mod tests;
 
-pub use cache::MetricsCache;
 pub(crate) use chunk::{CHUNK_SAMPLES_MAX, Chunk, ChunkBody, ChunkDecoder, ChunkValues};
 pub use flat::flat_schema;
 pub use head::{HeadEpoch, HeadWriter, MetricsHead, SeriesId};
 pub use part::{MetricsPart, PartInfo};
+pub(crate) use part_bodies::Bodies;
 pub(crate) use part_file::CheckedFile;
-pub(crate) use part_footer::{FORMAT_KEY, check_format, damaged, metadata_value, read_error, read_footer};
+pub(crate) use part_footer::{FORMAT_KEY, Footer, check_format, damaged, metadata_value, read_error, read_footer};
+pub(crate) use part_index::GroupIndex;
 pub(crate) use part_merge::{Cut, rewrite_parts};
 pub use part_merge::{MergedPart, merge_parts};
 pub use part_write::{DAY_MS, EncodedPart, PartError, write_parts};

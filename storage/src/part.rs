@@ -15,7 +15,9 @@ use crate::{
     MaintainError, ObjectStoreConfig, OpenError,
     config::DAY_MS,
     disk::Disk,
-    metrics::{MetricsCache, MetricsPart, PartInfo},
+    events::read::EventParts,
+    metrics::{MetricsPart, PartInfo},
+    read_cache::ReadCache,
     remote::{self, PARTS_PREFIX, RemoteStats, RemoteStore},
     stats::ReadCacheStats,
 };
@@ -80,7 +82,7 @@ pub(crate) struct Part {
 pub(crate) struct PartStore {
     pub(crate) objects: Arc<dyn ObjectStore>,
     home: PartsHome,
-    cache: Arc<MetricsCache>,
+    cache: Arc<ReadCache>,
 }
 
 /// Where parts are.
@@ -99,14 +101,14 @@ const PIECES_AT_ONCE: usize = 4;
 /// Folder of the local copies of remote parts, in the data directory.
 const CACHE_DIR: &str = "cache";
 
-/// Memory for footers, indexes and bodies of metrics parts, bytes.
+/// Memory for footers of parts, and for indexes and bodies of metrics parts, bytes.
 const CACHE_BYTES_MAX: usize = 256 << 20;
 
 impl PartStore {
     /// As configured.
     pub(crate) fn open(config: &ObjectStoreConfig, dir: &Path, disk: Arc<dyn Disk>) -> Result<PartStore, OpenError> {
         let failed = |source| OpenError::ObjectStore { what: "opening the object store".into(), source };
-        let cache = MetricsCache::new(CACHE_BYTES_MAX);
+        let cache = ReadCache::new(CACHE_BYTES_MAX);
         match config {
             ObjectStoreConfig::Local => {
                 let root = dir.join("parts");
@@ -122,7 +124,7 @@ impl PartStore {
         }
     }
 
-    fn remote(store: RemoteStore, place: String, cache: Arc<MetricsCache>) -> PartStore {
+    fn remote(store: RemoteStore, place: String, cache: Arc<ReadCache>) -> PartStore {
         let store = Arc::new(store);
         // names of one process' parts are never another's, whatever it may still send when it is thought gone
         let session = uuid::Uuid::new_v4().as_fields().0;
@@ -134,7 +136,7 @@ impl PartStore {
     pub(crate) fn over(objects: Arc<dyn ObjectStore>, dir: &Path, cache_bytes_max: u64) -> PartStore {
         let store = RemoteStore::over(objects, &dir.join(CACHE_DIR), cache_bytes_max);
         let store = store.unwrap_or_else(|e| panic!("{e}"));
-        PartStore::remote(store, "memory".into(), MetricsCache::new(CACHE_BYTES_MAX))
+        PartStore::remote(store, "memory".into(), ReadCache::new(CACHE_BYTES_MAX))
     }
 
     /// Name of the remote store in messages; `None`: parts (and the manifest) are local files.
@@ -143,6 +145,11 @@ impl PartStore {
             PartsHome::Local { .. } => None,
             PartsHome::Remote { place, .. } => Some(place),
         }
+    }
+
+    /// Event tables' parts as scans read them.
+    pub(crate) fn event_parts(&self) -> EventParts {
+        EventParts { objects: self.objects.clone(), cache: self.cache.clone() }
     }
 
     /// Numbers of what is held in memory for questions.
@@ -233,6 +240,7 @@ impl PartStore {
 
     /// Removes a part's file; one that is gone already is no error.
     pub(crate) async fn remove(&self, path: &str) -> Result<(), MaintainError> {
+        self.cache.forget(&path::Path::from(path));
         match self.objects.delete(&path::Path::from(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(source) => Err(MaintainError::ObjectStore { what: format!("removing {path}"), source }),

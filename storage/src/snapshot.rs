@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, stream::BoxStream};
-use object_store::ObjectStore;
 use proto::{Labels, Table, samples::Family};
 
 use crate::{
     Matcher, Need, ReadError, SeriesQuery, SeriesSamples,
-    events::{EventHead, read::Scan},
+    events::{
+        EventHead,
+        read::{EventParts, Scan},
+    },
     manifest::FamilyEntry,
     metrics::{HeadEpoch, MetricsView},
     part::Part,
@@ -46,7 +48,7 @@ pub struct Snapshot(Arc<Inner>);
 
 struct Inner {
     tenant: String,
-    objects: Arc<dyn ObjectStore>,
+    event_parts: EventParts,
     parts: Arc<Vec<Arc<Part>>>,
     epochs: Vec<Arc<HeadEpoch>>,
     events: Vec<(Table, Arc<EventHead>, usize)>,
@@ -57,7 +59,7 @@ impl Snapshot {
     /// `epochs` oldest first. Of each event head, the rows that are there now.
     pub(crate) fn new(
         tenant: &str,
-        objects: Arc<dyn ObjectStore>,
+        event_parts: EventParts,
         parts: Arc<Vec<Arc<Part>>>,
         epochs: Vec<Arc<HeadEpoch>>,
         events: Vec<(Table, Arc<EventHead>)>,
@@ -70,7 +72,7 @@ impl Snapshot {
                 (table, head, rows)
             })
             .collect();
-        Snapshot(Arc::new(Inner { tenant: tenant.to_owned(), objects, parts, epochs, events, families }))
+        Snapshot(Arc::new(Inner { tenant: tenant.to_owned(), event_parts, parts, epochs, events, families }))
     }
 
     fn metrics(&self, min_ms: i64, max_ms: i64) -> MetricsView {
@@ -155,7 +157,7 @@ impl Snapshot {
                 && scan.overlaps(part.entry.min_ts_ms, part.entry.max_ts_ms)
         };
         let open =
-            |part: &Arc<Part>| scan.clone().part(self.0.objects.clone(), part.entry.path.clone(), part.entry.bytes);
+            |part: &Arc<Part>| scan.clone().part(self.0.event_parts.clone(), part.entry.path.clone(), part.entry.bytes);
         let parts: Vec<_> = self.0.parts.iter().filter(wanted).map(open).collect();
         let parts = futures::stream::iter(parts).flatten_unordered(SCAN_PARTS_AT_ONCE);
         Ok(self.pinning(futures::stream::iter(recent).chain(parts).boxed()))

@@ -57,13 +57,13 @@ pub struct StoreStats {
     pub full: bool,
     /// Why the store takes no writes, if so.
     pub poisoned: Option<String>,
-    /// What of metrics parts is held in memory for questions.
+    /// What of parts is held in memory for questions.
     pub read_cache: ReadCacheStats,
     /// The object store that parts are in, if they are not local files.
     pub remote: Option<RemoteStats>,
 }
 
-/// Footers, row group indexes and bodies of metrics parts in memory; counters begin at open.
+/// Footers of parts, row group indexes and bodies of metrics parts in memory; counters begin at open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadCacheStats {
     /// Bytes held, estimated.

@@ -15,7 +15,7 @@ use crate::{
     admission::{Refused, Window, check_consumed, check_shape},
     disk::{DirLock, Disk, Files},
     events::to_batch,
-    head::{Sealed, Tenant},
+    head::{HeadSize, Sealed, Tenant},
     log::{Failure, Log, Position, frame::FrameKind, record},
     manifest::{self, Manifest, ManifestHome},
     offsets::Offsets,
@@ -221,7 +221,7 @@ impl Store {
             events.extend(live.events.iter().map(|(table, head)| (*table, head.clone())));
             families = live.families.clone();
         }
-        Snapshot::new(tenant, self.inner.parts.objects.clone(), state.parts.clone(), epochs, events, families)
+        Snapshot::new(tenant, self.inner.parts.event_parts(), state.parts.clone(), epochs, events, families)
     }
 
     /// Tenants that have data.
@@ -278,7 +278,7 @@ impl Inner {
             state.counters.duplicates += 1;
             return Ok((durable_at, Outcome::Duplicate));
         }
-        let head_bytes = state.head_size().1;
+        let head_bytes = state.head_size().bytes();
         if head_bytes >= self.config.head_bytes_max {
             let max = self.config.head_bytes_max;
             return Err(AppendError::Full(format!("the head holds {head_bytes} of {max} bytes until it is flushed")));
@@ -417,8 +417,8 @@ impl Inner {
     fn stats(&self) -> StoreStats {
         let state = self.state.lock();
         let mut stats = state.counters.clone();
-        let (series, bytes) = state.head_size();
-        (stats.head_series, stats.head_bytes) = (series as u64, bytes);
+        let head = state.head_size();
+        (stats.head_series, stats.head_bytes) = (head.series as u64, head.bytes());
         (stats.head_series_max, stats.head_bytes_max) =
             (self.config.limits.series_max as u64, self.config.head_bytes_max);
         for part in state.parts.iter() {
@@ -445,14 +445,12 @@ impl Inner {
 }
 
 impl State {
-    /// Series and bytes of the head, what is being flushed included.
-    pub(crate) fn head_size(&self) -> (usize, u64) {
-        let (mut series, mut bytes) = (0, self.sealed.as_ref().map_or(0, |s| s.bytes));
-        for (s, b) in self.tenants.values().map(Tenant::size) {
-            series += s;
-            bytes += b;
-        }
-        (series, bytes as u64)
+    /// What the head holds, what is being flushed included.
+    pub(crate) fn head_size(&self) -> HeadSize {
+        let row_bytes = self.sealed.as_ref().map_or(0, |s| s.bytes);
+        let mut size = HeadSize { row_bytes, ..HeadSize::default() };
+        self.tenants.values().for_each(|tenant| size += tenant.size());
+        size
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     FlushReason, FlushReport, MaintainError, MaintainReport, StoreConfig, compact,
     config::DAY_MS,
     events::{merge, write},
-    head::{Sealed, SealedTenant},
+    head::{HeadSize, Sealed, SealedTenant},
     log::Failure,
     manifest::Manifest,
     metrics,
@@ -41,15 +41,17 @@ struct Encoded {
 /// Whether the head is to be flushed now, and why.
 pub(crate) fn flush_due(
     config: &StoreConfig,
-    head_bytes: u64,
+    head: HeadSize,
     log_bytes: u64,
     oldest_ms: Option<i64>,
     has_failed: bool,
     now_ms: i64,
 ) -> Option<FlushReason> {
+    // what is known of series stays when rows go: a share of the whole would be reached again at once where there are many
+    let room_bytes = config.head_bytes_max.saturating_sub(head.series_bytes as u64);
     if has_failed {
         Some(FlushReason::Retry)
-    } else if head_bytes >= config.head_bytes_max / 2 {
+    } else if oldest_ms.is_some() && head.row_bytes as u64 >= room_bytes / 2 {
         Some(FlushReason::HeadBytes)
     } else if log_bytes >= config.flush_log_bytes {
         Some(FlushReason::LogBytes)
@@ -66,8 +68,8 @@ impl Inner {
         let mut report = MaintainReport::default();
         let due = {
             let state = self.state.lock();
-            let (head_bytes, log_bytes) = (state.head_size().1, self.log.size().0);
-            flush_due(&self.config, head_bytes, log_bytes, state.oldest_ms, state.sealed.is_some(), now_ms)
+            let (head, log_bytes) = (state.head_size(), self.log.size().0);
+            flush_due(&self.config, head, log_bytes, state.oldest_ms, state.sealed.is_some(), now_ms)
         };
         let made = self.flush_and_compact(due, now_ms, &mut report).await;
         // also if that failed: perhaps for want of the room that this makes
@@ -175,14 +177,14 @@ impl Inner {
             Failure::Poisoned(why) => MaintainError::Poisoned(why),
             Failure::Closed => MaintainError::Full("the store is closed".into()),
         })?;
-        let bytes = state.head_size().1 as usize;
         let (sources, offsets, families) = (state.sources.entries(), state.offsets.entries(), state.tenants.iter());
         let families = families
             .filter(|(_, t)| !t.families.is_empty())
             .map(|(name, t)| (name.to_string(), BTreeMap::clone(&t.families)))
             .collect();
         let filled = state.tenants.iter_mut().filter(|(_, t)| !t.is_empty());
-        let tenants = filled.map(|(name, tenant)| tenant.seal(name)).collect();
+        let tenants: Vec<SealedTenant> = filled.map(|(name, tenant)| tenant.seal(name)).collect();
+        let bytes = tenants.iter().map(|tenant| tenant.bytes).sum();
         let sealed = Arc::new(Sealed { log_segment, tenants, sources, offsets, families, bytes });
         state.sealed = Some(sealed.clone());
         state.oldest_ms = None;
@@ -427,12 +429,17 @@ mod tests {
     fn a_flush_is_due_for_a_reason() {
         let config =
             StoreConfig { head_bytes_max: 100, flush_log_bytes: 1000, flush_age_ms: 10, ..StoreConfig::default() };
-        let due = |head, log, oldest, failed| flush_due(&config, head, log, oldest, failed, 100);
-        assert_eq!(due(0, 0, None, false), None);
-        assert_eq!(due(49, 999, Some(91), false), None);
-        assert_eq!(due(50, 0, None, false), Some(FlushReason::HeadBytes));
-        assert_eq!(due(0, 1000, None, false), Some(FlushReason::LogBytes));
-        assert_eq!(due(0, 0, Some(90), false), Some(FlushReason::Age));
-        assert_eq!(due(0, 0, None, true), Some(FlushReason::Retry));
+        let due = |(series_bytes, row_bytes), log, oldest, failed| {
+            flush_due(&config, HeadSize { series: 1, series_bytes, row_bytes }, log, oldest, failed, 100)
+        };
+        assert_eq!(due((0, 0), 0, None, false), None);
+        assert_eq!(due((0, 49), 999, Some(91), false), None);
+        assert_eq!(due((0, 50), 0, Some(91), false), Some(FlushReason::HeadBytes));
+        assert_eq!(due((60, 19), 0, Some(91), false), None, "what a flush leaves does not make it due");
+        assert_eq!(due((60, 20), 0, Some(91), false), Some(FlushReason::HeadBytes));
+        assert_eq!(due((100, 0), 0, None, false), None, "there is nothing to flush");
+        assert_eq!(due((0, 0), 1000, None, false), Some(FlushReason::LogBytes));
+        assert_eq!(due((0, 0), 0, Some(90), false), Some(FlushReason::Age));
+        assert_eq!(due((0, 0), 0, None, true), Some(FlushReason::Retry));
     }
 }

@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     EventQuery, ReadError,
-    metrics::{CheckedFile, check_format, damaged, read_error, read_footer},
+    metrics::{CheckedFile, Footer, check_format, damaged, read_error, read_footer},
+    read_cache::{Key, Piece, ReadCache},
 };
 
 /// Rows of a batch that a scan gives.
@@ -90,9 +91,9 @@ impl Scan {
     }
 
     /// The rows of a part that are asked for. Nothing is read before the stream is polled.
-    pub(crate) fn part(self, store: Arc<dyn ObjectStore>, path: String, bytes: u64) -> Batches {
+    pub(crate) fn part(self, parts: EventParts, path: String, bytes: u64) -> Batches {
         let opening = async move {
-            let file = EventFile::open(store, &path, bytes, self.table).await?;
+            let file = parts.open(&path, bytes, self.table).await?;
             let chosen = self.choose(&file).await?;
             let batches = file.batches(Some(&self.columns), chosen)?;
             Ok(batches.try_filter_map(move |batch| futures::future::ready(self.apply(&batch))))
@@ -104,6 +105,33 @@ impl Scan {
 /// An error of rows that are of no part, or of several.
 pub(crate) fn unfit(table: Table, reason: impl ToString) -> ReadError {
     ReadError::Damaged { path: table.name().into(), reason: reason.to_string() }
+}
+
+/// Where parts of event tables are, and what of them is kept in memory.
+#[derive(Clone)]
+pub(crate) struct EventParts {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) cache: Arc<ReadCache>,
+}
+
+impl EventParts {
+    /// A part with its footer, from the cache or the file.
+    async fn open(&self, path: &str, bytes: u64, table: Table) -> Result<EventFile, ReadError> {
+        let at = parse(path)?;
+        let key = Key::Footer(at.clone());
+        if let Some(Piece::Footer(Footer { arrow, sums })) = self.cache.get(&key) {
+            return Ok(EventFile { table, file: CheckedFile { store: self.objects.clone(), path: at, sums }, arrow });
+        }
+        let file = EventFile::open(self.objects.clone(), path, bytes, table).await?;
+        let footer = Footer { arrow: file.arrow.clone(), sums: file.file.sums.clone() };
+        let bytes = footer.bytes();
+        self.cache.put(key, Piece::Footer(footer), bytes);
+        Ok(file)
+    }
+}
+
+fn parse(path: &str) -> Result<Path, ReadError> {
+    Path::parse(path).map_err(|e| ReadError::Damaged { path: path.into(), reason: format!("its path: {e}") })
 }
 
 /// A part of an event table whose footer was read and found sound.
@@ -127,8 +155,7 @@ impl EventFile {
         bytes: u64,
         table: Table,
     ) -> Result<EventFile, ReadError> {
-        let at = Path::parse(path)
-            .map_err(|e| ReadError::Damaged { path: path.into(), reason: format!("its path: {e}") })?;
+        let at = parse(path)?;
         let (metadata, sums) = read_footer(&store, &at, bytes, PageIndexPolicy::Skip).await?;
         check_format(&at, &metadata, FORMAT)?;
         let arrow =

@@ -3,18 +3,18 @@
 
 use arrow::array::AsArray;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
+use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
 use proto::{EventsBuilder, Value};
 
 use super::{
     check::{EventFacts, check},
     merge::{Input, merge},
     need::Need,
-    read::{Scan, open},
+    read::{EventParts, Scan, open},
     write::{timestamps, write_parts},
     *,
 };
-use crate::{EventQuery, ReadError};
+use crate::{EventQuery, ReadCache, ReadError};
 
 const DAY_MS: i64 = crate::config::DAY_MS;
 
@@ -122,6 +122,10 @@ async fn large_merges_keep_every_row() {
     assert_eq!(pairs(&stream.try_collect::<Vec<_>>().await.unwrap()), expected);
 }
 
+fn parts(store: &Arc<InMemory>) -> EventParts {
+    EventParts { objects: store.clone(), cache: ReadCache::new(1 << 20) }
+}
+
 #[tokio::test]
 async fn scans_prune_and_project() {
     let store: Arc<InMemory> = Arc::new(InMemory::new());
@@ -137,8 +141,9 @@ async fn scans_prune_and_project() {
         need: Need::default(),
     };
     let scan = Scan::new(Table::Logs, &query).unwrap();
+    let parts = parts(&store);
     let read = |scan: Scan| {
-        let stream = scan.part(store.clone() as Arc<dyn ObjectStore>, "p".into(), part.bytes);
+        let stream = scan.part(parts.clone(), "p".into(), part.bytes);
         stream.try_collect::<Vec<RecordBatch>>()
     };
     let found = read(scan).await.unwrap();
@@ -152,6 +157,24 @@ async fn scans_prune_and_project() {
     store.put(&Path::from("p"), bytes.slice(..bytes.len() / 2).into()).await.unwrap();
     let error = read(Scan::new(Table::Logs, &EventQuery::default()).unwrap()).await.unwrap_err();
     assert!(matches!(error, ReadError::Damaged { .. } | ReadError::Unreadable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_footer_is_read_once() {
+    let store: Arc<InMemory> = Arc::new(InMemory::new());
+    let bytes = write_parts(Table::Logs, &[rows(Table::Logs, &[("a", 1), ("b", 2)])]).unwrap()[0].bytes.clone();
+    let part = put(&store, "p", &bytes).await;
+    let parts = parts(&store);
+    let read = || {
+        let scan = Scan::new(Table::Logs, &EventQuery::default()).unwrap();
+        scan.part(parts.clone(), "p".into(), part.bytes).try_collect::<Vec<RecordBatch>>()
+    };
+    let found = read().await.unwrap();
+    put(&store, "p", &bytes.slice(..bytes.len() - 8)).await; // its end is not there to be read again
+    assert_eq!((pairs(&read().await.unwrap()), pairs(&found).len()), (pairs(&found), 2));
+    let stats = parts.cache.stats();
+    assert_eq!((stats.misses, stats.hits), (1, 1));
+    assert!(stats.bytes > 0);
 }
 
 /// Log rows whose bodies are `body(n)`, one a second.
@@ -178,10 +201,11 @@ async fn a_search_reads_only_blocks_that_may_have_what_is_needed() {
     let batch = log_rows(80_000, |n| format!("order {} took {} ms", id(n), n % 977));
     let bytes = write_parts(Table::Logs, &[batch]).unwrap()[0].bytes.clone();
     let part = put(&store, "p", &bytes).await;
+    let parts = parts(&store);
     let read = async |need: Need| {
         let query = EventQuery { need, ..EventQuery::default() };
         let scan = Scan::new(Table::Logs, &query).unwrap();
-        let stream = scan.part(store.clone() as Arc<dyn ObjectStore>, "p".into(), part.bytes);
+        let stream = scan.part(parts.clone(), "p".into(), part.bytes);
         let batches = stream.try_collect::<Vec<RecordBatch>>().await.unwrap();
         let bodies = batches.iter().flat_map(|b| b.column(BODY).as_string::<i32>().iter().flatten().map(str::to_owned));
         bodies.collect::<Vec<String>>()
@@ -250,7 +274,7 @@ async fn the_golden_part_of_format_2_opens() {
     let absent = Need::contains(6, "等待 1f83d9abfb41bd6b (Statement", false);
     for (need, rows) in [(absent, 0), (Need::contains(6, &text(4_999), false), 904), (Need::default(), 5_000)] {
         let scan = Scan::new(Table::Logs, &EventQuery { need, ..EventQuery::default() }).unwrap();
-        let found = scan.part(store.clone(), "golden".into(), part.bytes).try_collect::<Vec<_>>().await.unwrap();
+        let found = scan.part(parts(&store), "golden".into(), part.bytes).try_collect::<Vec<_>>().await.unwrap();
         assert_eq!(pairs(&found).len(), rows);
     }
 }

@@ -83,9 +83,10 @@ impl MetricsHead {
         std::mem::replace(&mut *present, Arc::new(next))
     }
 
-    /// Memory of the present epoch and the series table, estimated, bytes.
-    pub fn bytes(&self) -> usize {
-        self.present.lock().bytes()
+    /// Memory of the series table and of the present epoch's samples, estimated, bytes.
+    pub fn bytes(&self) -> (usize, usize) {
+        let epoch = self.present.lock();
+        (epoch.table_bytes(), epoch.sample_bytes())
     }
 
     /// Series known to the head.
@@ -113,11 +114,6 @@ impl HeadWriter<'_> {
         if self.pending.len() >= WRITER_SAMPLES {
             self.apply();
         }
-    }
-
-    /// Memory, as [`MetricsHead::bytes`], without the samples of this writer that are not applied yet.
-    pub fn bytes(&self) -> usize {
-        self.epoch.bytes()
     }
 
     /// Series known to the head.
@@ -182,11 +178,21 @@ impl HeadEpoch {
         self.state.read().samples
     }
 
-    /// Memory, estimated, bytes; the series table, which the next epoch may share, included.
-    pub fn bytes(&self) -> usize {
-        let table_bytes = self.table.read().bytes();
+    /// Memory of the series table, which the next epoch may share, estimated, bytes.
+    fn table_bytes(&self) -> usize {
+        self.table.read().bytes()
+    }
+
+    /// Memory of the samples, estimated, bytes.
+    fn sample_bytes(&self) -> usize {
         let state = self.state.read();
-        table_bytes + state.streams.len() * size_of::<Stream>() + state.token_bytes
+        state.streams.len() * size_of::<Stream>() + state.token_bytes
+    }
+
+    /// Memory that goes with this epoch once `next` is there, estimated, bytes: a table that both use stays.
+    pub(crate) fn bytes_beside(&self, next: &HeadEpoch) -> usize {
+        let table_bytes = if Arc::ptr_eq(&self.table, &next.table) { 0 } else { self.table_bytes() };
+        table_bytes + self.sample_bytes()
     }
 
     /// The matching series that have samples within the range's hull: id and labels.

@@ -18,22 +18,22 @@ use parquet::{
 use proto::Labels;
 
 use super::{
-    MetricsCache, ReadError,
-    cache::{Key, Piece},
+    ReadError,
     chunk::Chunk,
     part_bodies::{self, Bodies},
     part_file::CheckedFile,
-    part_footer::{check_format, damaged, read_error, read_footer},
+    part_footer::{Footer, check_format, damaged, read_error, read_footer},
     part_index::{self, GroupIndex},
     part_merge::Cut,
     part_schema::{self, column},
     part_sums::Sums,
     statistics,
 };
-use crate::matcher::Matcher;
+use crate::{
+    matcher::Matcher,
+    read_cache::{Key, Piece, ReadCache},
+};
 
-/// A cached footer's size as a multiple of its bytes in the file.
-const FOOTER_MEMORY_FACTOR: usize = 4;
 /// What it costs to remember that bodies were asked for once: a path and a slot.
 const ASKED_BYTES: usize = 256;
 
@@ -56,12 +56,12 @@ pub struct PartInfo {
 pub struct MetricsPart {
     store: Arc<dyn ObjectStore>,
     info: PartInfo,
-    cache: Arc<MetricsCache>,
+    cache: Arc<ReadCache>,
 }
 
 impl MetricsPart {
     /// Names a part.
-    pub fn open(store: Arc<dyn ObjectStore>, info: PartInfo, cache: Arc<MetricsCache>) -> MetricsPart {
+    pub fn open(store: Arc<dyn ObjectStore>, info: PartInfo, cache: Arc<ReadCache>) -> MetricsPart {
         MetricsPart { store, info, cache }
     }
 
@@ -85,8 +85,7 @@ impl MetricsPart {
             return Ok(footer);
         }
         let footer = self.load_footer().await?;
-        let bytes = footer.arrow.metadata().memory_size().max(1) * FOOTER_MEMORY_FACTOR;
-        self.cache.put(key, Piece::Footer(footer.clone()), bytes);
+        self.cache.put(key, Piece::Footer(footer.clone()), footer.bytes());
         Ok(footer)
     }
 
@@ -155,10 +154,15 @@ impl MetricsPart {
         if let Some(Piece::Group(index)) = self.cache.get(&key) {
             return Ok(index);
         }
-        let batches = self.read(group, &part_index::COLUMNS, None).await?;
-        let index = Arc::new(GroupIndex::build(&batches).map_err(|reason| self.damaged(reason.into()))?);
+        let index = Arc::new(self.load_index(group).await?);
         self.cache.put(key, Piece::Group(index.clone()), index.bytes());
         Ok(index)
+    }
+
+    /// The same from the file, for those who go through all of a part once: what questions use stays in the cache.
+    pub(crate) async fn load_index(&self, group: usize) -> Result<GroupIndex, ReadError> {
+        let batches = self.read(group, &part_index::COLUMNS, None).await?;
+        GroupIndex::build(&batches).map_err(|reason| self.damaged(reason.into()))
     }
 
     /// Columns of a row group, all rows or those of `rows` (ascending, disjoint).
@@ -211,6 +215,12 @@ impl MetricsPart {
             let (Some(floats), Some(timestamps), Some(values)) = (floats, timestamps, values) else {
                 return Err(self.damaged("its columns are not those of its format".into()));
             };
+            // shared, not copied: a chunk that is kept keeps those of its row group
+            let shared = [timestamps, values].map(|array| Bytes::from_owner(Shared(array.clone())));
+            let body = |of: usize, array: &BinaryArray, at: usize| {
+                let ends = array.value_offsets();
+                shared[of].slice(ends[at] as usize..ends[at + 1] as usize)
+            };
             for at in 0..batch.num_rows() {
                 let Some(row) = index.rows.get(chunks.len()) else { break };
                 let float = |column: usize| floats[column].is_valid(at).then(|| floats[column].value(at));
@@ -227,8 +237,8 @@ impl MetricsPart {
                         last: float(4),
                         increase: float(5),
                     },
-                    timestamps: Bytes::copy_from_slice(timestamps.value(at)),
-                    values: values.is_valid(at).then(|| Bytes::copy_from_slice(values.value(at))),
+                    timestamps: body(0, timestamps, at),
+                    values: values.is_valid(at).then(|| body(1, values, at)),
                 });
             }
         }
@@ -264,13 +274,15 @@ fn may_match(matcher: &Matcher, low: &[u8], high: &[u8]) -> bool {
     high >= prefix && (low <= prefix || low.starts_with(prefix))
 }
 
-fn binary(batch: &RecordBatch, column: usize) -> Option<&BinaryArray> {
-    batch.column(column).as_any().downcast_ref()
+/// The bytes of all values of an array, for [`Bytes`] that share them.
+struct Shared(BinaryArray);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.value_data()
+    }
 }
 
-/// What a part says of itself, checked.
-#[derive(Clone)]
-pub(crate) struct Footer {
-    pub(crate) arrow: ArrowReaderMetadata,
-    pub(crate) sums: Arc<Sums>,
+fn binary(batch: &RecordBatch, column: usize) -> Option<&BinaryArray> {
+    batch.column(column).as_any().downcast_ref()
 }

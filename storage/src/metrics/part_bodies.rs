@@ -57,21 +57,20 @@ impl Bodies {
         self.first.len() == if self.is_whole { all } else { asked }
     }
 
-    /// The body of each of `rows`, which were asked for, with its times and size out of `index`, the row group's rows. `None`:
-    /// a constant chunk without its value.
+    /// The body of each of `rows`, which were asked for, with its times and size out of `shapes`, one for each of them. `None`: a
+    /// constant chunk without its value.
     pub(crate) fn iter<'a>(
         &'a self,
         rows: &'a [Range<usize>],
-        index: &'a [Row],
+        shapes: &'a [Row],
     ) -> impl Iterator<Item = Option<ChunkBody<'a>>> + 'a {
-        rows.iter().cloned().flatten().enumerate().map(move |(nth, number)| {
+        rows.iter().cloned().flatten().zip(shapes).enumerate().map(move |(nth, (number, row))| {
             let at = if self.is_whole { number } else { nth };
             let values = if self.values.is_valid(at) {
                 ChunkValues::Encoded(self.values.value(at))
             } else {
                 self.first.is_valid(at).then(|| ChunkValues::Constant(self.first.value(at)))?
             };
-            let row = index[number];
             let timestamps = self.timestamps.value(at);
             Some(ChunkBody { first_ts: row.first_ts, last_ts: row.last_ts, samples: row.samples(), timestamps, values })
         })

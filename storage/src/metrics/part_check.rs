@@ -48,7 +48,7 @@ impl MetricsPart {
     }
 
     async fn check_group(&self, group: usize, walk: &mut Walk, facts: &mut PartFacts) -> Result<(), String> {
-        let index = self.index(group).await.map_err(|e| e.to_string())?;
+        let index = self.load_index(group).await.map_err(|e| e.to_string())?;
         let chunks = self.chunks(group, &index).await.map_err(|e| e.to_string())?;
         for (id, labels) in index.series.iter().enumerate() {
             let is_new = match walk.series.as_ref().map(|last| labels_text::order(last, labels)) {

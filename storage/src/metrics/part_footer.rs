@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::{
+    arrow::arrow_reader::ArrowReaderMetadata,
     errors::ParquetError,
     file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
 };
@@ -18,6 +19,23 @@ use super::{
 const FOOTER_GUESS_BYTES: u64 = 64 << 10;
 /// Key in the file's metadata: what its columns mean.
 pub(crate) const FORMAT_KEY: &str = "tidewatch.format";
+
+/// A footer's size in memory as a multiple of what the Parquet reader says of it.
+const FOOTER_MEMORY_FACTOR: usize = 4;
+
+/// What a part says of itself, checked.
+#[derive(Clone)]
+pub(crate) struct Footer {
+    pub(crate) arrow: ArrowReaderMetadata,
+    pub(crate) sums: Arc<Sums>,
+}
+
+impl Footer {
+    /// Memory, estimated, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.arrow.metadata().memory_size().max(1) * FOOTER_MEMORY_FACTOR
+    }
+}
 
 /// The bytes are not what the format says.
 pub(crate) fn damaged(path: &Path, reason: impl ToString) -> ReadError {

@@ -61,7 +61,7 @@ impl GroupIndex {
     /// Reads the columns of [`COLUMNS`]; the reason if they are not what the format says.
     pub(crate) fn build(batches: &[RecordBatch]) -> Result<GroupIndex, &'static str> {
         let mut index = GroupIndex::default();
-        let mut last: Option<(String, String)> = None;
+        let mut last: Option<(&str, &str)> = None;
         for batch in batches {
             let [metric, labels, first, last_ts, count, stale] = batch.columns() else {
                 return Err("columns are missing");
@@ -77,10 +77,10 @@ impl GroupIndex {
             };
             for row in 0..batch.num_rows() {
                 let (metric, labels) = (metric.value(row), labels.value(row));
-                if last.as_ref().is_none_or(|(m, l)| m != metric || l != labels) {
+                if last != Some((metric, labels)) {
                     index.starts.push(index.rows.len() as u32);
                     index.series.push(labels_text::read(metric, labels).ok_or("labels are no label set")?);
-                    last = Some((metric.into(), labels.into()));
+                    last = Some((metric, labels));
                 }
                 let (first_ts, last_ts) = (first.value(row), last_ts.value(row));
                 let row = Row { first_ts, last_ts, count: count.value(row), stale: stale.value(row) };

@@ -1,6 +1,7 @@
 //! Several parts of one day into one: series by series in the order of rows, chunks joined to full length, duplicates resolved.
 //!
-//! Memory: one row group of each input, the row group being written, and the chunks of one series.
+//! Memory: one row group of each input, or two while what is being written shares bytes of the one before, the row group being
+//! written, and the chunks of one series.
 
 use std::sync::Arc;
 
@@ -151,7 +152,7 @@ struct Cursor {
     part: Arc<MetricsPart>,
     groups: usize,
     next_group: usize,
-    index: Arc<GroupIndex>,
+    index: GroupIndex,
     chunks: Vec<Chunk>,
     series: usize,
 }
@@ -159,7 +160,8 @@ struct Cursor {
 impl Cursor {
     async fn open(part: Arc<MetricsPart>) -> Result<Cursor, ReadError> {
         let groups = part.footer().await?.arrow.metadata().num_row_groups();
-        let mut cursor = Cursor { part, groups, next_group: 0, index: Arc::default(), chunks: Vec::new(), series: 0 };
+        let mut cursor =
+            Cursor { part, groups, next_group: 0, index: GroupIndex::default(), chunks: Vec::new(), series: 0 };
         cursor.advance().await?;
         Ok(cursor)
     }
@@ -167,7 +169,7 @@ impl Cursor {
     /// Loads the next row group once the present one is used up.
     async fn advance(&mut self) -> Result<(), ReadError> {
         while self.series >= self.index.series.len() && self.next_group < self.groups {
-            self.index = self.part.index(self.next_group).await?;
+            self.index = self.part.load_index(self.next_group).await?;
             self.chunks = self.part.chunks(self.next_group, &self.index).await?;
             self.next_group += 1;
             self.series = 0;

@@ -13,7 +13,7 @@ use proto::Labels;
 use super::{
     HeadEpoch, MetricsPart, MetricsView, ReadError, SeriesId, SeriesSamples,
     chunk::{self, ChunkBody, ChunkDecoder},
-    part_index::GroupIndex,
+    part_index::{GroupIndex, Row},
 };
 use crate::matcher::Matcher;
 
@@ -69,11 +69,15 @@ pub(crate) struct Plan {
 /// Series of an epoch, each with its place in the plan.
 type EpochPlan = (Arc<HeadEpoch>, Vec<(SeriesId, usize)>);
 
+/// Rows of a row group. Its index is not held: those of many parts are larger than all that is read of them.
 struct GroupPlan {
     part: Arc<MetricsPart>,
     group: usize,
-    index: Arc<GroupIndex>,
+    /// Rows the row group has.
+    rows_all: usize,
     rows: Vec<Range<usize>>,
+    /// Times and size of each of those rows.
+    shapes: Vec<Row>,
     /// Of each of those rows: its series' place in the plan.
     places: Vec<u32>,
 }
@@ -104,7 +108,7 @@ impl Plan {
                     continue;
                 }
                 let index = part.index(group).await?;
-                plan.add_group(part, group, index, wanted, (min_ts, max_ts));
+                plan.add_group(part, group, &index, wanted, (min_ts, max_ts));
                 budget.series(plan.series.len())?;
                 budget.samples(plan.samples_min)?;
                 tokio::task::yield_now().await;
@@ -132,7 +136,7 @@ impl Plan {
         &mut self,
         part: &Arc<MetricsPart>,
         group: usize,
-        index: Arc<GroupIndex>,
+        index: &GroupIndex,
         wanted: Wanted<'_>,
         (min_ts, max_ts): (i64, i64),
     ) {
@@ -140,7 +144,7 @@ impl Plan {
             Wanted::Matching(matchers) => index.select(matchers),
             Wanted::Exactly(labels) => labels.iter().filter_map(|l| index.find(l)).collect(),
         };
-        let (mut rows, mut places): (Vec<Range<usize>>, Vec<u32>) = (Vec::new(), Vec::new());
+        let (mut rows, mut shapes, mut places): (Vec<Range<usize>>, Vec<Row>, Vec<u32>) = Default::default();
         for id in series {
             let mut place = None;
             for row in index.rows_of(id) {
@@ -151,6 +155,7 @@ impl Plan {
                 let place = *place.get_or_insert_with(|| self.place(&index.series[id as usize]));
                 self.samples[place] += of.samples();
                 self.samples_min += if of.lies_in(min_ts, max_ts) { of.samples() } else { 0 };
+                shapes.push(*of);
                 places.push(place as u32);
                 match rows.last_mut() {
                     Some(last) if last.end == row => last.end = row + 1,
@@ -159,7 +164,8 @@ impl Plan {
             }
         }
         if !rows.is_empty() {
-            self.groups.push(GroupPlan { part: part.clone(), group, index, rows, places });
+            let rows_all = index.rows.len();
+            self.groups.push(GroupPlan { part: part.clone(), group, rows_all, rows, shapes, places });
         }
     }
 
@@ -325,11 +331,10 @@ impl GroupPlan {
         threads: usize,
     ) -> Result<(Vec<u32>, Vec<Columns>), ReadError> {
         let bodies = self.part.bodies(self.group, &self.rows).await?;
-        if !bodies.fits(self.places.len(), self.index.rows.len()) {
+        if !bodies.fits(self.places.len(), self.rows_all) {
             return Err(self.part.damaged("a row group whose columns have different lengths".into()));
         }
-        let chunks: Vec<(usize, Option<ChunkBody<'_>>)> =
-            bodies.iter(&self.rows, &self.index.rows).enumerate().collect();
+        let chunks: Vec<(usize, Option<ChunkBody<'_>>)> = bodies.iter(&self.rows, &self.shapes).enumerate().collect();
         let columns = shared_out(&chunks, threads, |share| {
             let (mut out, mut samples) = (Vec::with_capacity(share.len()), 0);
             let mut decoder = ChunkDecoder::default();

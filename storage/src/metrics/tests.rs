@@ -14,10 +14,13 @@ use proptest::prelude::*;
 use proto::{Labels, samples::is_stale};
 
 use super::{
-    DAY_MS, HeadEpoch, MetricsCache, MetricsHead, MetricsPart, MetricsView, PartInfo, ReadError, SeriesQuery,
-    labels_text, merge_parts, testdata::arbitrary_value, write_parts,
+    DAY_MS, HeadEpoch, MetricsHead, MetricsPart, MetricsView, PartInfo, ReadError, SeriesQuery, labels_text,
+    merge_parts, testdata::arbitrary_value, write_parts,
 };
-use crate::matcher::{MatchOp, Matcher};
+use crate::{
+    ReadCache,
+    matcher::{MatchOp, Matcher},
+};
 
 type Model = BTreeMap<Labels, BTreeMap<i64, u64>>;
 
@@ -28,7 +31,7 @@ fn runtime() -> tokio::runtime::Runtime {
 /// One tenant's metrics as a store would keep them, and the model beside them.
 struct Tenant {
     store: Arc<dyn ObjectStore>,
-    cache: Arc<MetricsCache>,
+    cache: Arc<ReadCache>,
     head: MetricsHead,
     sealed: Vec<Arc<HeadEpoch>>,
     parts: Vec<(i64, Arc<MetricsPart>)>,
@@ -39,7 +42,7 @@ struct Tenant {
 impl Tenant {
     fn new(cache_bytes: usize) -> Tenant {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let cache = MetricsCache::new(cache_bytes);
+        let cache = ReadCache::new(cache_bytes);
         Tenant { store, cache, head: MetricsHead::new(), sealed: vec![], parts: vec![], next: 0, model: Model::new() }
     }
 
@@ -310,7 +313,8 @@ fn a_series_costs_at_most_600_bytes_beyond_its_labels() {
             writer.append(id, t * 10_000 + (t * 7919 + at as i64) % 5, value);
         }
     }
-    let each = (head.bytes() - label_bytes) / SERIES;
+    let (series_bytes, sample_bytes) = head.bytes();
+    let each = (series_bytes + sample_bytes - label_bytes) / SERIES;
     assert!(each <= 600, "{each} B a series");
 }
 

@@ -17,6 +17,8 @@ use crate::{
 
 #[path = "cases_tests.rs"]
 mod cases;
+#[path = "churn_tests.rs"]
+mod churn;
 #[path = "faults_tests.rs"]
 mod faults;
 #[path = "model_tests.rs"]

@@ -1,12 +1,14 @@
-//! Footers, row group indexes and bodies of parts, kept while memory allows.
+//! Footers of parts, and row group indexes and bodies of metrics parts, kept while memory allows.
 
 use std::{collections::HashMap, sync::Arc};
 
 use object_store::path::Path;
 use parking_lot::Mutex;
 
-use super::{part::Footer, part_bodies::Bodies, part_index::GroupIndex};
-use crate::stats::ReadCacheStats;
+use crate::{
+    metrics::{Bodies, Footer, GroupIndex},
+    stats::ReadCacheStats,
+};
 
 /// Evict down to this share (percent) of the bound at once, so that eviction's scan is seldom.
 const KEEP_PERCENT: usize = 90;
@@ -17,6 +19,13 @@ pub(crate) enum Key {
     Footer(Path),
     Group(Path, usize),
     Bodies(Path, usize),
+}
+
+impl Key {
+    fn part(&self) -> &Path {
+        let (Key::Footer(part) | Key::Group(part, _) | Key::Bodies(part, _)) = self;
+        part
+    }
 }
 
 /// A cached piece.
@@ -44,16 +53,16 @@ struct Slots {
     evicted: u64,
 }
 
-/// Footers, row group indexes and bodies of parts, bounded in bytes, shared by all parts of a store.
-pub struct MetricsCache {
+/// Pieces of parts, bounded in bytes, shared by all parts of a store.
+pub struct ReadCache {
     bytes_max: usize,
     slots: Mutex<Slots>,
 }
 
-impl MetricsCache {
+impl ReadCache {
     /// A cache that holds at most `bytes_max`; a piece larger than that is used and not kept.
-    pub fn new(bytes_max: usize) -> Arc<MetricsCache> {
-        Arc::new(MetricsCache { bytes_max, slots: Mutex::default() })
+    pub fn new(bytes_max: usize) -> Arc<ReadCache> {
+        Arc::new(ReadCache { bytes_max, slots: Mutex::default() })
     }
 
     /// Bytes held now, estimated.
@@ -79,6 +88,17 @@ impl MetricsCache {
         let slot = slot?;
         slot.used = slots.clock;
         Some(slot.piece.clone())
+    }
+
+    /// Lets go of all pieces of a part that is there no more.
+    pub(crate) fn forget(&self, part: &Path) {
+        let slots = &mut *self.slots.lock();
+        let bytes = &mut slots.bytes;
+        slots.slots.retain(|key, slot| {
+            let stays = key.part() != part;
+            *bytes -= if stays { 0 } else { slot.bytes };
+            stays
+        });
     }
 
     pub(crate) fn put(&self, key: Key, piece: Piece, bytes: usize) {
@@ -115,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_goes_first_and_the_bound_holds() {
-        let cache = MetricsCache::new(1000);
+        let cache = ReadCache::new(1000);
         let key = |i: usize| Key::Group(Path::from("part"), i);
         for i in 0..30 {
             cache.put(key(i), Piece::Group(Arc::new(GroupIndex::default())), 100);
@@ -129,5 +149,8 @@ mod tests {
         assert!(stats.bytes <= 1000 && stats.evicted + stats.bytes / 100 == 30, "{stats:?}");
         cache.put(key(99), Piece::Group(Arc::new(GroupIndex::default())), 1001);
         assert!(cache.get(&key(99)).is_none());
+        cache.put(Key::Bodies(Path::from("other"), 0), Piece::Bodies(None), 10);
+        cache.forget(&Path::from("part"));
+        assert_eq!((cache.bytes(), cache.get(&key(0)).is_some()), (10, false));
     }
 }
