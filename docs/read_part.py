@@ -1,6 +1,6 @@
 """Reads a metrics part without Tidewatch: python3 docs/read_part.py PART [METRIC]  (pip install pyarrow pcodec)
 
-One line a sample: metric, labels, timestamp in ms, value. The format: docs/formats/metrics-part.md.
+One line a sample: metric, labels, timestamp in ms, value; a native histogram is a dict. The format: docs/formats/metrics-part.md.
 """
 import struct, sys
 
@@ -75,13 +75,94 @@ def values(data, n):
     return [exceptions.get(i, integer / 10.0**power if power else float(integer)) for i, integer in enumerate(integers)]
 
 
+class Bytes:
+    """Reads numbers off the front of bytes."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def varint(self):
+        end = self.at
+        while self.data[end] >= 128:
+            end += 1
+        return next(varints(self.take(end + 1 - self.at)))
+
+    def signed(self):
+        return zigzag(self.varint())
+
+    def float(self):
+        return struct.unpack("<d", self.take(8))[0]
+
+
+def layout(body):
+    """Of histograms: which buckets there are, and whether counts are floats."""
+    kind = body.take(1)[0]
+    found = {"hint": kind >> 1, "schema": body.signed(), "zero_threshold": body.float()}
+    for side in ["positive", "negative"]:
+        found[side], index = [], 0
+        for _ in range(body.varint()):
+            index += body.signed()
+            length = body.varint()
+            found[side] += range(index, index + length)
+            index += length
+    if found["schema"] == -53:
+        found["bounds"] = [body.float() for _ in range(body.varint())]
+    return found, kind & 1
+
+
+def integer_counts(block, columns, n):
+    """One list a column."""
+    body, found, last = Bytes(block), [], 0
+    coding = body.take(1)[0]
+    for _ in range(columns):
+        last += body.signed()
+        found.append([last])
+    rest = block[body.at :]
+    if coding & 1:
+        steps = iter(standalone.simple_decompress(rest).tolist() if n > 1 else [])
+    else:
+        steps = map(zigzag, varints(rest))
+    for column in found:
+        before = 0
+        for _ in range(n - 1):
+            before = (before if coding & 2 else 0) + next(steps)
+            column.append(column[-1] + before)
+    found[0] = [sum(row) for row in zip(*found)]
+    return [[count % 2**64 for count in column] for column in found]
+
+
+def histograms(data, n):
+    body = Bytes(data[1:])
+    runs = [(body.varint(), *layout(body)) for _ in range(body.varint())]
+    sums = iter(values(body.take(body.varint()), n))
+    for m, shape, is_float in runs:
+        block, columns = body.take(body.varint()), 2 + len(shape["positive"]) + len(shape["negative"])
+        if is_float:
+            flat = values(block, columns * m)
+            counts = [flat[at * m : (at + 1) * m] for at in range(columns)]
+        else:
+            counts = integer_counts(block, columns, m)
+        for row in zip(*counts):
+            middle = 2 + len(shape["positive"])
+            sides = {"positive": row[2:middle], "negative": row[middle:]}
+            buckets = {side: list(zip(shape[side], of)) for side, of in sides.items()}
+            yield {**shape, "count": row[0], "zero_count": row[1], "sum": next(sums), **buckets}
+
+
 def samples(path, metric=None):
     filters = [("metric", "=", metric)] if metric else None
     table = parquet.read_table(path, filters=filters)
     table = table.set_column(2, "first_ts", table["first_ts"].cast("int64"))
     for row in table.drop(["last_ts"]).to_pylist():
         n = row["count"] + row["stale"]
-        found = [row["first"]] * n if row["values"] is None else values(row["values"], n)
+        if row["values"] is None:
+            found = [row["first"]] * n
+        else:
+            found = (histograms if row["values"][0] == 16 else values)(row["values"], n)
         for ts, value in zip(timestamps(row["timestamps"], row["first_ts"], n), found):
             yield row["metric"], row["labels"], ts, value
 

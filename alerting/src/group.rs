@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto::Labels;
+use proto::{Labels, samples::SamplesBuilder};
 use query::promql::{Point, STALE_NAN_BITS};
 use storage::{Append, Rows, SampleRows, Store};
 
@@ -285,16 +285,19 @@ fn write(
     (ts_ms, now_ms): (i64, i64),
 ) {
     let now: BTreeSet<Labels> = series.iter().map(|(labels, _)| labels.clone()).collect();
-    let mut floats: Vec<(&Labels, f64)> = Vec::with_capacity(series.len());
+    let mut samples = SamplesBuilder::default();
     for (labels, point) in series {
         match (point, evaluator.querier.memory()) {
-            (Point::Float(value), _) => floats.push((labels, *value)),
+            (Point::Float(value), _) => samples.push(labels, ts_ms, *value),
             (Point::Histogram(_), Some(memory)) => memory.write().insert(labels, ts_ms, point.clone(), 0),
-            (Point::Histogram(_), None) => tracing::error!(%labels, "a histogram can't be recorded"),
+            (Point::Histogram(histogram), None) => match query::storable(histogram) {
+                Ok(histogram) => samples.push_histogram(labels, ts_ms, histogram),
+                Err(e) => tracing::error!(%labels, error = %e, "a histogram can't be recorded"),
+            },
         }
     }
-    floats.extend(written.difference(&now).map(|labels| (labels, f64::from_bits(STALE_NAN_BITS))));
-    append(store, &evaluator.tenant, &floats, (ts_ms, now_ms));
+    written.difference(&now).for_each(|labels| samples.push(labels, ts_ms, f64::from_bits(STALE_NAN_BITS)));
+    append(store, &evaluator.tenant, samples, now_ms);
     *written = now;
 }
 
@@ -305,21 +308,25 @@ pub fn mark_stale<'a>(
     series: impl Iterator<Item = &'a Labels>,
     (ts_ms, now_ms): (i64, i64),
 ) {
-    let samples: Vec<(&Labels, f64)> = series.map(|labels| (labels, f64::from_bits(STALE_NAN_BITS))).collect();
-    append(store, tenant, &samples, (ts_ms, now_ms));
+    let mut samples = SamplesBuilder::default();
+    series.for_each(|labels| samples.push(labels, ts_ms, f64::from_bits(STALE_NAN_BITS)));
+    append(store, tenant, samples, now_ms);
 }
 
-/// Appends one sample per series.
-fn append(store: &Store, tenant: &str, samples: &[(&Labels, f64)], (ts_ms, now_ms): (i64, i64)) {
+fn append(store: &Store, tenant: &str, samples: SamplesBuilder, now_ms: i64) {
     if samples.is_empty() {
         return;
     }
-    let labels: Vec<&[u8]> = samples.iter().map(|(labels, _)| labels.as_bytes()).collect();
-    let values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
-    let index: Vec<u32> = (0..samples.len() as u32).collect();
-    let timestamps = vec![ts_ms; samples.len()];
-    let rows =
-        SampleRows { labels: &labels, series: &index, timestamps_ms: &timestamps, values: &values, families: &[] };
+    let samples = samples.build();
+    let labels: Vec<&[u8]> = samples.labels.iter().map(Labels::as_bytes).collect();
+    let rows = SampleRows {
+        labels: &labels,
+        series: &samples.series,
+        timestamps_ms: &samples.timestamps_ms,
+        values: &samples.values,
+        histograms: &samples.histograms,
+        families: &[],
+    };
     // readable at once; whether it reached the disk is told by the log
     match store.append(Append { tenant, origin: None, rows: Rows::Samples(rows), now_ms }) {
         Ok(pending) => drop(tokio::spawn(async move {

@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use proto::{Class, batch::MAGIC};
+use proto::{Class, batch::frame};
 
 /// What a batch says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ const HEADER_BYTES_MAX: u64 = 1024;
 
 /// The header, if the beginning of the bytes is that of a batch.
 pub fn read(bytes: &[u8]) -> Option<BatchHeader> {
-    let decoder = zstd::stream::read::Decoder::with_buffer(bytes.strip_prefix(MAGIC)?).ok()?;
+    let decoder = zstd::stream::read::Decoder::with_buffer(frame(bytes)?).ok()?;
     let mut beginning = Vec::new();
     let _ = decoder.take(HEADER_BYTES_MAX).read_to_end(&mut beginning); // what was read before an error stays
     let mut rest = &beginning[..];
@@ -96,7 +96,7 @@ mod tests {
         *damaged.last_mut().expect("bytes") ^= 0xff; // the checksum
         assert!(Batch::decode(&damaged).is_err());
         assert_eq!(read(&damaged), expected);
-        for nothing in [&b""[..], b"TWB1", b"TWB2xxxx", &whole[..6]] {
+        for nothing in [&b""[..], b"TWB1", b"TWB2xxxx", b"TWB3xxxx", &whole[..6]] {
             assert_eq!(read(nothing), None);
         }
     }

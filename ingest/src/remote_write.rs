@@ -2,18 +2,23 @@
 //! arena, no string built and none kept. Source of the format: the Remote-Write 1.0 specification, prometheus.io/docs/specs.
 //!
 //! Field numbers: WriteRequest {1 TimeSeries, 3 MetricMetadata}; TimeSeries {1 Label, 2 Sample, 3 Exemplar, 4 Histogram};
-//! Label {1 name, 2 value}; Sample {1 double value, 2 int64 timestamp in ms}; MetricMetadata {1 type, 2 family name, 4 help, 5 unit}.
+//! Label {1 name, 2 value}; Sample {1 double value, 2 int64 timestamp in ms}; MetricMetadata {1 type, 2 family name, 4 help, 5 unit};
+//! Histogram: `remote_write_histogram`. A histogram that breaks a rule is left out and counted, the rest is taken.
 
 use std::ops::Range;
 
 use proto::{
-    batch::{LABELS_MAX, ROWS_MAX},
+    HistogramError, Labels,
+    batch::{HISTOGRAM_COUNTS_MAX, HISTOGRAMS_MAX, LABELS_MAX, ROWS_MAX},
     labels::put_str,
-    samples::Family,
+    samples::{Family, HistogramRow},
 };
 use storage::SampleRows;
 
-use crate::batch_header::varint;
+use crate::{
+    batch_header::varint,
+    remote_write_histogram::{self, NotTaken},
+};
 
 /// Why bytes are not a write request.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,13 +52,17 @@ pub struct WriteRequest {
     series: Vec<u32>,
     timestamps_ms: Vec<i64>,
     values: Vec<f64>,
+    histograms: Vec<HistogramRow>,
+    /// Counts of all histograms together.
+    histogram_counts: usize,
+    bad_histograms: u64,
+    /// The first one's series and what is wrong with it.
+    bad_histogram: Option<(usize, HistogramError)>,
     families: Vec<Family>,
-    /// Native histograms in the request; they are not kept.
-    pub histograms: u64,
 }
 
 /// One field of a message.
-enum Field<'a> {
+pub(crate) enum Field<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -61,7 +70,7 @@ enum Field<'a> {
 }
 
 #[inline]
-fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
+pub(crate) fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let key = varint(rest)?;
     let value = match key & 7 {
         0 => Field::Varint(varint(rest)?),
@@ -95,7 +104,8 @@ impl WriteRequest {
         self.timestamps_ms.clear();
         self.values.clear();
         self.families.clear();
-        self.histograms = 0;
+        self.histograms.clear();
+        (self.histogram_counts, self.bad_histograms, self.bad_histogram) = (0, 0, None);
         let mut pairs = Vec::with_capacity(32);
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -119,7 +129,8 @@ impl WriteRequest {
         pairs: &mut Vec<(&'a str, &'a str)>,
         at: usize,
     ) -> Result<(), WriteRequestError> {
-        let (labels_at, rows_at, histograms) = (self.arena.len(), self.values.len(), self.histograms);
+        let (labels_at, rows_at) = (self.arena.len(), self.values.len());
+        let (histograms_at, counts, bad) = (self.histograms.len(), self.histogram_counts, self.bad_histograms);
         pairs.clear();
         if let Some(rest) = put_plain_labels(&mut self.arena, series) {
             self.read_rows(rest, pairs, at)?;
@@ -133,7 +144,8 @@ impl WriteRequest {
         self.series.truncate(rows_at);
         self.timestamps_ms.truncate(rows_at);
         self.values.truncate(rows_at);
-        self.histograms = histograms;
+        self.histograms.truncate(histograms_at);
+        (self.histogram_counts, self.bad_histograms) = (counts, bad);
         pairs.clear();
         self.read_rows(series, pairs, at)?;
         self.put_labels(pairs)
@@ -169,11 +181,33 @@ impl WriteRequest {
                     self.timestamps_ms.push(timestamp_ms);
                     self.values.push(value);
                 }
-                (4, Field::Bytes(_)) => self.histograms += 1,
+                (4, Field::Bytes(histogram)) => self.read_histogram(histogram, at)?,
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn read_histogram(&mut self, bytes: &[u8], at: usize) -> Result<(), WriteRequestError> {
+        let series = self.labels.len();
+        match remote_write_histogram::read(bytes) {
+            Ok((timestamp_ms, histogram)) => {
+                self.histogram_counts += histogram.counts().len();
+                self.histograms.push(HistogramRow { series: series as u32, timestamp_ms, histogram });
+            }
+            Err(NotTaken::Broken(broken)) => {
+                self.bad_histograms += 1;
+                self.bad_histogram.get_or_insert((series, broken));
+            }
+            Err(NotTaken::Damaged) => return Err(WriteRequestError::Damaged(at)),
+        }
+        let counted =
+            [(self.histograms.len(), HISTOGRAMS_MAX), (self.histogram_counts, HISTOGRAM_COUNTS_MAX)].into_iter();
+        let names = ["native histograms of one request", "counts of the native histograms of one request"];
+        match counted.zip(names).find(|((found, max), _)| found > max) {
+            Some(((_, max), what)) => Err(WriteRequestError::TooMany { what, max }),
+            None => Ok(()),
+        }
     }
 
     /// Puts the labels of a series into the arena.
@@ -196,14 +230,22 @@ impl WriteRequest {
         Ok(())
     }
 
-    /// How many samples.
+    /// How many samples, floats and histograms.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.values.len() + self.histograms.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.len() == 0
+    }
+
+    /// The histograms that were left out: how many, and what is wrong with the first.
+    pub fn bad_histograms(&self) -> Option<(u64, String)> {
+        let (series, broken) = self.bad_histogram.as_ref()?;
+        let labels = self.labels.get(*series).and_then(|range| Labels::from_bytes(&self.arena[range.clone()]));
+        let of = labels.map_or_else(|| format!("series {series}"), |labels| labels.to_string());
+        Some((self.bad_histograms, format!("{of}: {broken}")))
     }
 
     /// The canonical label bytes of each series.
@@ -218,6 +260,7 @@ impl WriteRequest {
             series: &self.series,
             timestamps_ms: &self.timestamps_ms,
             values: &self.values,
+            histograms: &self.histograms,
             families: &self.families,
         }
     }

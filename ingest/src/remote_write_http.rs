@@ -70,21 +70,22 @@ async fn admit(writer: Writer, body: Bytes) -> Result<(), Refused> {
         let request = read(&body).map_err(|refused| admission.refuse(Door::RemoteWrite, 0, refused))?;
         let labels = request.labels();
         let landing = admission.admit(Door::RemoteWrite, DEFAULT_TENANT, None, Rows::Samples(request.rows(&labels)))?;
-        Ok::<_, Refused>((landing, request.histograms))
+        Ok::<_, Refused>((landing, request.bad_histograms()))
     });
     let panicked = |e| Refused::new(Refusal::Full, format!("decoding: {e}"));
-    let (landing, histograms) = handed_over.await.map_err(panicked)??;
+    let (landing, bad_histograms) = handed_over.await.map_err(panicked)??;
     let Admitted::Stored { refused, .. } = landing.await? else { return Ok(()) };
-    if let Some((reason, _)) = refused.first() {
-        let list: Vec<_> = refused.iter().map(|(reason, rows)| format!("{rows} samples {reason}")).collect();
-        return Err(Refused::new(*reason, format!("{}; the others were stored", list.join(", "))));
+    let mut list: Vec<_> = refused.iter().map(|(reason, rows)| format!("{rows} samples {reason}")).collect();
+    let mut reason = refused.first().map(|(reason, _)| *reason);
+    if let Some((count, first)) = bad_histograms {
+        writer.admission.counters().refused_rows(Door::RemoteWrite, Refusal::BadHistogram, count);
+        reason.get_or_insert(Refusal::BadHistogram);
+        list.push(format!("{count} histograms that are none, the first of {first}"));
     }
-    if histograms > 0 {
-        writer.admission.counters().refused_rows(Door::RemoteWrite, Refusal::Malformed, histograms);
-        let detail = format!("{histograms} native histograms are not kept; the float samples were stored");
-        return Err(Refused::new(Refusal::Malformed, detail));
+    match reason {
+        Some(reason) => Err(Refused::new(reason, format!("{}; the others were stored", list.join(", ")))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn read(body: &[u8]) -> Result<WriteRequest, Refused> {

@@ -16,6 +16,7 @@ pub(crate) fn with_rows<T>(payload: &Payload, take: impl FnOnce(Rows<'_>) -> T) 
                 series: &samples.series,
                 timestamps_ms: &samples.timestamps_ms,
                 values: &samples.values,
+                histograms: &samples.histograms,
                 families: &samples.families,
             }))
         }
@@ -26,9 +27,14 @@ pub(crate) fn with_rows<T>(payload: &Payload, take: impl FnOnce(Rows<'_>) -> T) 
 pub(crate) fn with_no_rows<T>(class: Class, take: impl FnOnce(Rows<'_>) -> T) -> T {
     match Table::of_class(class) {
         Some(table) => take(Rows::Events(&EventsBuilder::new(table).build())),
-        None => {
-            take(Rows::Samples(SampleRows { labels: &[], series: &[], timestamps_ms: &[], values: &[], families: &[] }))
-        }
+        None => take(Rows::Samples(SampleRows {
+            labels: &[],
+            series: &[],
+            timestamps_ms: &[],
+            values: &[],
+            histograms: &[],
+            families: &[],
+        })),
     }
 }
 

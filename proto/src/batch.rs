@@ -1,27 +1,33 @@
 //! A batch: rows of one class from one source, with a sequence number. Encoded, it is what spool, gRPC and Kafka carry.
 //!
-//! Bytes: the magic `TWB1`, then one zstd frame with a checksum that holds a [`wire::Batch`] (docs/formats/wire.md).
+//! Bytes: the magic `TWB1` (with native histograms `TWB2`, which an older reader refuses), then one zstd frame with a checksum that holds a [`wire::Batch`] (docs/formats/wire.md).
 
 use std::{collections::HashMap, sync::Arc};
 
 use prost::Message;
 
 use crate::{
-    Events, Labels, Samples,
+    Events, Histogram, Labels, Samples,
     events::Cells,
-    samples::Family,
+    samples::{Family, HistogramRow},
     tables::{Kind, Table, class_name},
     wire::{self, Class},
 };
 
-/// First bytes of every encoded batch; the digit is the version.
+/// First bytes of an encoded batch; the digit is the version.
 pub const MAGIC: &[u8; 4] = b"TWB1";
+/// First bytes of one with native histograms.
+pub const MAGIC_HISTOGRAMS: &[u8; 4] = b"TWB2";
 /// Largest encoded batch taken, bytes.
 pub const ENCODED_BYTES_MAX: usize = 8 << 20;
 /// Largest batch after decompression, bytes: bounds what a hostile frame can make us allocate.
 pub const DECODED_BYTES_MAX: usize = 64 << 20;
 /// Most rows in one batch.
 pub const ROWS_MAX: usize = 1 << 20;
+/// Most native histograms in one batch or foreign request; they are larger than other samples.
+pub const HISTOGRAMS_MAX: usize = 1 << 16;
+/// Most counts in all of those together: 32 MiB.
+pub const HISTOGRAM_COUNTS_MAX: usize = 1 << 22;
 /// Most labels a series may travel with, resource labels included.
 pub const LABELS_MAX: usize = 128;
 const ZSTD_LEVEL: i32 = 3;
@@ -65,7 +71,7 @@ pub struct Batch {
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
     /// Not ours, or of a newer version.
-    #[error("does not begin with TWB1")]
+    #[error("does not begin with TWB1 or TWB2")]
     Magic,
     /// Over a bound.
     #[error("{what} {found} exceeds {max}")]
@@ -127,7 +133,8 @@ impl Batch {
             resource,
             columns: Some(columns),
         };
-        let mut bytes = MAGIC.to_vec();
+        let has_histograms = matches!(&self.payload, Payload::Samples(samples) if !samples.histograms.is_empty());
+        let mut bytes = if has_histograms { MAGIC_HISTOGRAMS } else { MAGIC }.to_vec();
         let compressed = compress(&message.encode_to_vec()).unwrap_or_else(|e| unreachable!("zstd into memory: {e}"));
         bytes.extend_from_slice(&compressed);
         bytes
@@ -138,7 +145,7 @@ impl Batch {
         if bytes.len() > ENCODED_BYTES_MAX {
             return Err(BatchError::TooLarge { what: "encoded bytes", found: bytes.len(), max: ENCODED_BYTES_MAX });
         }
-        let frame = bytes.strip_prefix(MAGIC).ok_or(BatchError::Magic)?;
+        let frame = frame(bytes).ok_or(BatchError::Magic)?;
         let message = wire::Batch::decode(&decompress(frame)?[..])?;
         let class = Class::try_from(message.class).unwrap_or(Class::Unspecified);
         let Some(source) = message.source.filter(|s| !s.collector.is_empty() && s.collector.len() <= 128) else {
@@ -175,6 +182,11 @@ impl Batch {
             payload,
         })
     }
+}
+
+/// What follows the magic, if bytes begin with it: a zstd frame.
+pub fn frame(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.strip_prefix(MAGIC).or_else(|| bytes.strip_prefix(MAGIC_HISTOGRAMS))
 }
 
 fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
@@ -258,6 +270,11 @@ fn encode_samples(samples: &Samples, strings: &mut StringTable) -> wire::Samples
     message.series.clone_from(&samples.series);
     message.timestamps_ms.clone_from(&samples.timestamps_ms);
     message.values.clone_from(&samples.values);
+    for row in &samples.histograms {
+        message.histogram_series.push(row.series);
+        message.histogram_timestamps_ms.push(row.timestamp_ms);
+        message.histograms.push(row.histogram.to_bytes());
+    }
     message.families = samples
         .families
         .iter()
@@ -283,6 +300,7 @@ fn decode_samples(message: wire::Samples, strings: Strings<'_>, resource: &Label
             message.timestamps_ms.len()
         ));
     }
+    let histograms = decode_histograms(&message)?;
     let mut refs = &message.label_refs[..];
     let mut labels = Vec::with_capacity(message.label_counts.len());
     for &count in &message.label_counts {
@@ -299,7 +317,8 @@ fn decode_samples(message: wire::Samples, strings: Strings<'_>, resource: &Label
     if !refs.is_empty() {
         return rule("label_refs holds more labels than label_counts ask for");
     }
-    if let Some(bad) = message.series.iter().find(|&&s| s as usize >= labels.len()) {
+    let mut series = message.series.iter().chain(&message.histogram_series);
+    if let Some(bad) = series.find(|&&s| s as usize >= labels.len()) {
         return rule(format!("series {bad} is past the batch's {} series", labels.len()));
     }
     let mut families = Vec::with_capacity(message.families.len());
@@ -312,8 +331,42 @@ fn decode_samples(message: wire::Samples, strings: Strings<'_>, resource: &Label
         series: message.series,
         timestamps_ms: message.timestamps_ms,
         values: message.values,
+        histograms,
         families,
     })
+}
+
+/// Their series are still to be compared with the labels.
+fn decode_histograms(message: &wire::Samples) -> Result<Vec<HistogramRow>, BatchError> {
+    let rows = message.histograms.len();
+    if rows > HISTOGRAMS_MAX {
+        return Err(BatchError::TooLarge { what: "histograms", found: rows, max: HISTOGRAMS_MAX });
+    }
+    if message.histogram_series.len() != rows || message.histogram_timestamps_ms.len() != rows {
+        return rule(format!(
+            "columns differ in length: {} series, {} timestamps, {rows} histograms",
+            message.histogram_series.len(),
+            message.histogram_timestamps_ms.len()
+        ));
+    }
+    let (mut out, mut counts) = (Vec::with_capacity(rows), 0);
+    let places = message.histogram_series.iter().zip(&message.histogram_timestamps_ms);
+    for (at, ((&series, &timestamp_ms), bytes)) in places.zip(&message.histograms).enumerate() {
+        let histogram = match Histogram::from_bytes(bytes) {
+            Ok(histogram) => histogram,
+            Err(e) => return rule(format!("histogram {at}: {e}")),
+        };
+        counts += histogram.counts().len();
+        if counts > HISTOGRAM_COUNTS_MAX {
+            return Err(BatchError::TooLarge {
+                what: "counts of histograms",
+                found: counts,
+                max: HISTOGRAM_COUNTS_MAX,
+            });
+        }
+        out.push(HistogramRow { series, timestamp_ms, histogram });
+    }
+    Ok(out)
 }
 
 fn encode_events(events: &Events, strings: &mut StringTable) -> wire::Events {

@@ -5,11 +5,12 @@
 //! bytes that are not that thing.
 //!
 //! Reading order: `labels` (a series' identity) · `tables` (every event table and its columns) · `events` (rows of
-//! one table) · `samples` (rows of the metrics table) · `batch` (what travels) · `refusal` (why something was not taken) ·
+//! one table) · `samples` (rows of the metrics table) · `histogram` (a sample that is a distribution) · `batch` (what travels) · `refusal` (why something was not taken) ·
 //! `kafka` (what both ends say to brokers) · `wire` (the generated messages; docs/formats/wire.md).
 
 pub mod batch;
 pub mod events;
+pub mod histogram;
 pub mod kafka;
 pub mod labels;
 pub mod refusal;
@@ -24,6 +25,7 @@ pub mod wire {
 
 pub use batch::{Batch, BatchError, Payload};
 pub use events::{Events, EventsBuilder, Value};
+pub use histogram::{Histogram, HistogramError};
 pub use labels::{Labels, LabelsBuilder};
 pub use samples::Samples;
 pub use tables::{Column, Kind, Table};

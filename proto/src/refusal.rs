@@ -17,6 +17,8 @@ pub enum Refusal {
     TooManyLabels,
     /// A label's name or value of more bytes than it may have.
     LabelTooLong,
+    /// A native histogram that breaks a rule: its buckets don't fit its spans, its count or its bounds.
+    BadHistogram,
     /// More series than the limit allows.
     SeriesLimit,
     /// A class or tenant this sender may not write.
@@ -29,7 +31,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, for metrics.
-    pub const ALL: [Refusal; 11] = [
+    pub const ALL: [Refusal; 12] = [
         Refusal::Malformed,
         Refusal::TooLarge,
         Refusal::TooOld,
@@ -37,6 +39,7 @@ impl Refusal {
         Refusal::BadLabels,
         Refusal::TooManyLabels,
         Refusal::LabelTooLong,
+        Refusal::BadHistogram,
         Refusal::SeriesLimit,
         Refusal::Forbidden,
         Refusal::Full,
@@ -53,6 +56,7 @@ impl Refusal {
             Refusal::BadLabels => "bad_labels",
             Refusal::TooManyLabels => "too_many_labels",
             Refusal::LabelTooLong => "label_too_long",
+            Refusal::BadHistogram => "bad_histogram",
             Refusal::SeriesLimit => "series_limit",
             Refusal::Forbidden => "forbidden",
             Refusal::Full => "full",

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::Labels;
+use crate::{Histogram, Labels};
 
-/// Samples of many series. `series`, `timestamps_ms` and `values` have one entry per sample.
+/// Samples of many series. `series`, `timestamps_ms` and `values` have one entry per float.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
     /// Distinct label sets.
@@ -15,8 +15,21 @@ pub struct Samples {
     pub timestamps_ms: Vec<i64>,
     /// Per sample; every bit pattern is kept, staleness markers included.
     pub values: Vec<f64>,
+    /// Samples that are native histograms.
+    pub histograms: Vec<HistogramRow>,
     /// What metrics are, for those whose kind is known.
     pub families: Vec<Family>,
+}
+
+/// A sample that is a native histogram.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramRow {
+    /// Index into the series it travels with.
+    pub series: u32,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub timestamp_ms: i64,
+    /// The sample.
+    pub histogram: Histogram,
 }
 
 /// What a metric is.
@@ -33,14 +46,14 @@ pub struct Family {
 }
 
 impl Samples {
-    /// How many samples.
+    /// How many samples, floats and histograms.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.values.len() + self.histograms.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.len() == 0
     }
 }
 
@@ -54,14 +67,24 @@ pub struct SamplesBuilder {
 impl SamplesBuilder {
     /// Adds one sample.
     pub fn push(&mut self, labels: &Labels, timestamp_ms: i64, value: f64) {
-        let next = self.samples.labels.len() as u32;
-        let series = *self.index.entry(labels.clone()).or_insert_with(|| {
-            self.samples.labels.push(labels.clone());
-            next
-        });
+        let series = self.series(labels);
         self.samples.series.push(series);
         self.samples.timestamps_ms.push(timestamp_ms);
         self.samples.values.push(value);
+    }
+
+    /// Adds one sample that is a native histogram.
+    pub fn push_histogram(&mut self, labels: &Labels, timestamp_ms: i64, histogram: Histogram) {
+        let series = self.series(labels);
+        self.samples.histograms.push(HistogramRow { series, timestamp_ms, histogram });
+    }
+
+    fn series(&mut self, labels: &Labels) -> u32 {
+        let next = self.samples.labels.len() as u32;
+        *self.index.entry(labels.clone()).or_insert_with(|| {
+            self.samples.labels.push(labels.clone());
+            next
+        })
     }
 
     /// Says what a metric is.

@@ -6,11 +6,12 @@
 //!
 //! Reading order: `ask` (what comes with a question) · `querier` (where questions come in) · `limits` · `error` ·
 //! `promql` (the language and its evaluation) ·
-//! `source` (the store as PromQL reads it) · `sql` (the engine) · `sql_table` (a scan) · `sql_filter` (what a WHERE clause
+//! `source` (the store as PromQL reads it) with `histogram` · `sql` (the engine) · `sql_table` (a scan) · `sql_filter` (what a WHERE clause
 //! spares) with `sql_search` (what it needs of texts) · `sql_json` (one function of ours).
 
 mod ask;
 mod error;
+mod histogram;
 mod limits;
 pub mod promql;
 mod querier;
@@ -23,6 +24,7 @@ mod sql_table;
 
 pub use ask::{Ask, Asker, Question, Teller, Told, When};
 pub use error::{ErrorKind, QueryError};
+pub use histogram::storable;
 pub use limits::QueryLimits;
 pub use querier::Querier;
 pub use sql::SqlAnswer;

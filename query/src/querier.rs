@@ -87,7 +87,7 @@ impl Querier {
         Querier { asker: Arc::new(asker), ..self.clone() }
     }
 
-    /// The same, reading also what stands in `memory`: series a store can't hold, such as native histograms in unit tests of
+    /// The same, reading also what stands in `memory`: series a store can't hold, such as those without a name in unit tests of
     /// rules. Subqueries that name no step use `subquery_step_ms`.
     pub fn beside(self, memory: Arc<RwLock<MemorySource>>, subquery_step_ms: i64) -> Querier {
         let engine = Engine::new(Options { subquery_step_ms, ..self.engine.options().clone() });

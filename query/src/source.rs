@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use storage::{MatchOp, Matcher, ReadError, SeriesQuery, Snapshot};
 
+use crate::histogram;
 use crate::promql::{
     MemorySource, Stop,
     matcher::MatchOp as AskedOp,
@@ -90,8 +91,11 @@ impl Source for StoreSource {
         let began = crate::querier::now();
         let series = self.unless_stopped(self.snapshot.select(&query)).await?;
         self.reading_ns.fetch_add((crate::querier::now() - began).as_nanos() as u64, Relaxed);
-        let mut found: Vec<SeriesSamples> =
-            series.into_iter().map(|s| SeriesSamples::floats(s.labels, s.timestamps_ms, s.values)).collect();
+        let computed = |s: storage::SeriesSamples| SeriesSamples {
+            histograms: histogram::computed(s.histograms),
+            ..SeriesSamples::floats(s.labels, s.timestamps_ms, s.values)
+        };
+        let mut found: Vec<SeriesSamples> = series.into_iter().map(computed).collect();
         if let Some(beside) = &self.beside {
             for more in beside.read().find(selection)? {
                 match found.iter_mut().find(|s| s.labels == more.labels) {

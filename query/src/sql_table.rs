@@ -32,7 +32,7 @@ pub(crate) const METRICS: &str = "metrics";
 pub(crate) enum Shown {
     /// Rows of one event table.
     Events(Table),
-    /// Every sample of every series: metric, labels (a JSON object), ts, value.
+    /// Every sample of every series: metric, labels (a JSON object), ts, and value or histogram (a JSON object).
     Metrics,
 }
 
@@ -44,7 +44,8 @@ impl Shown {
                 Field::new("metric", DataType::Utf8, false),
                 Field::new("labels", DataType::Utf8, false),
                 Field::new("ts", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
-                Field::new("value", DataType::Float64, false),
+                Field::new("value", DataType::Float64, true),
+                Field::new("histogram", DataType::Utf8, true),
             ])),
         }
     }

@@ -56,8 +56,14 @@ async fn site(limits: QueryLimits) -> Site {
             values.push(value);
         }
     }
-    let rows =
-        SampleRows { labels: &labels, series: &of, timestamps_ms: &timestamps_ms, values: &values, families: &[] };
+    let rows = SampleRows {
+        labels: &labels,
+        series: &of,
+        timestamps_ms: &timestamps_ms,
+        values: &values,
+        histograms: &[],
+        families: &[],
+    };
     append(&store, Rows::Samples(rows)).await;
     Site { _folder: folder, querier: Querier::new(store, limits) }
 }

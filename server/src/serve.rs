@@ -242,6 +242,7 @@ async fn watch_self(admission: Admission, metrics: SelfMetrics, instance: String
             series: &samples.series,
             timestamps_ms: &samples.timestamps_ms,
             values: &samples.values,
+            histograms: &samples.histograms,
             families: &samples.families,
         });
         let landing = admission.admit(Door::Own, DEFAULT_TENANT, None, rows);

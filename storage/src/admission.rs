@@ -6,7 +6,7 @@ use proto::{Labels, labels::METRIC_NAME, refusal::Refusal};
 
 use crate::{
     Append, AppendError, Consumed, Limits, Rows,
-    log::record::{RECORD_BYTES_MAX, RECORD_ROWS_MAX},
+    log::record::{self, RECORD_BYTES_MAX, RECORD_ROWS_MAX},
 };
 
 /// Longest tenant name, bytes.
@@ -37,14 +37,17 @@ pub(crate) fn check_shape(append: &Append<'_>) -> Result<(), AppendError> {
     }
     let (rows, bytes) = match &append.rows {
         Rows::Samples(samples) => {
-            let rows = samples.values.len();
-            if samples.series.len() != rows || samples.timestamps_ms.len() != rows {
+            let floats = samples.values.len();
+            if samples.series.len() != floats || samples.timestamps_ms.len() != floats {
                 return malformed("series, timestamps and values differ in length".into());
             }
-            if let Some(bad) = samples.series.iter().find(|s| **s as usize >= samples.labels.len()) {
+            let mut series = samples.series.iter().chain(samples.histograms.iter().map(|row| &row.series));
+            if let Some(bad) = series.find(|s| **s as usize >= samples.labels.len()) {
                 return malformed(format!("series {bad} is past the {} series given", samples.labels.len()));
             }
-            (rows, rows * 16 + samples.labels.iter().map(|l| l.len()).sum::<usize>())
+            let histograms = samples.histograms.iter().map(|row| record::histogram_bytes_max(&row.histogram));
+            let labels = samples.labels.iter().map(|l| l.len()).sum::<usize>();
+            (samples.len(), floats * 16 + labels + histograms.sum::<usize>())
         }
         Rows::Events(events) => {
             let rows = events.rows();

@@ -2,7 +2,11 @@
 
 use std::{future::Future, pin::Pin};
 
-use proto::{Class, refusal::Refusal, samples::Family};
+use proto::{
+    Class,
+    refusal::Refusal,
+    samples::{Family, HistogramRow},
+};
 
 use crate::AppendError;
 
@@ -54,7 +58,7 @@ pub enum Rows<'a> {
 }
 
 /// Samples as borrowed columns; `series`, `timestamps_ms` and `values` are of one length.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SampleRows<'a> {
     /// Canonical [`proto::Labels`] bytes of each distinct series.
     pub labels: &'a [&'a [u8]],
@@ -64,8 +68,22 @@ pub struct SampleRows<'a> {
     pub timestamps_ms: &'a [i64],
     /// Per sample: value, every bit pattern kept.
     pub values: &'a [f64],
+    /// Samples that are native histograms; their series are indexes into `labels` too.
+    pub histograms: &'a [HistogramRow],
     /// What metrics are, for those whose kind is known.
     pub families: &'a [Family],
+}
+
+impl SampleRows<'_> {
+    /// How many samples, floats and histograms.
+    pub fn len(&self) -> usize {
+        self.values.len() + self.histograms.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// What became of rows, once it is on disk.

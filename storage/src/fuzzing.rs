@@ -30,6 +30,20 @@ pub fn chunk_decode(data: &[u8]) {
         timestamps,
         values: ChunkValues::Encoded(values),
     };
+    if body.is_histogram() {
+        let mut decoded = Vec::new();
+        if ChunkDecoder::default().decode_histograms(body, i64::MIN, i64::MAX, &mut decoded).is_ok() {
+            assert_eq!(decoded.len(), samples);
+            assert!(decoded.is_sorted_by(|a, b| a.0 < b.0));
+            if !decoded.is_empty() {
+                let again = Chunk::encode_histograms(&decoded);
+                let mut back = Vec::new();
+                let read = ChunkDecoder::default().decode_histograms(again.body(), i64::MIN, i64::MAX, &mut back);
+                assert!(read.is_ok() && back == decoded, "{read:?}");
+            }
+        }
+        return;
+    }
     let (mut timestamps, mut decoded) = (Vec::new(), Vec::new());
     if ChunkDecoder::default().decode(body, i64::MIN, i64::MAX, &mut timestamps, &mut decoded).is_ok() {
         assert_eq!((timestamps.len(), decoded.len()), (samples, samples));

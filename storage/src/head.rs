@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use proto::{Table, refusal::Refusal, samples::Family};
+use proto::{Histogram, Table, refusal::Refusal, samples::Family};
 
 use crate::{
     AppendError, Limits, Origin, SampleRows,
@@ -86,6 +86,8 @@ pub(crate) struct Admitted<'a> {
     pub(crate) series: Vec<SeriesId>,
     pub(crate) timestamps_ms: std::borrow::Cow<'a, [i64]>,
     pub(crate) values: std::borrow::Cow<'a, [f64]>,
+    /// Series, milliseconds, sample.
+    pub(crate) histograms: Vec<(SeriesId, i64, &'a Histogram)>,
     pub(crate) definitions: Vec<(SeriesId, &'a [u8])>,
     pub(crate) families: Vec<&'a Family>,
     pub(crate) refused: Refused,
@@ -184,8 +186,15 @@ impl Tenant {
                 kept.iter().map(|r| rows.values[of(r)]).collect::<Vec<_>>().into(),
             ),
         };
+        let mut histograms = Vec::with_capacity(rows.histograms.len());
+        for row in rows.histograms {
+            match ids[row.series as usize].and_then(|id| window.refuse(row.timestamp_ms).map_or(Ok(id), Err)) {
+                Ok(id) => histograms.push((id, row.timestamp_ms, &row.histogram)),
+                Err(refusal) => *refused.entry(refusal).or_default() += 1,
+            }
+        }
         let families = rows.families.iter().filter(|f| self.is_news(f)).collect();
-        Admitted { series, timestamps_ms, values, definitions, families, refused }
+        Admitted { series, timestamps_ms, values, histograms, definitions, families, refused }
     }
 
     /// Takes back that series are defined in the log: the record that did it was not taken.
@@ -196,10 +205,13 @@ impl Tenant {
     }
 
     /// Puts samples into the head.
-    pub(crate) fn put_samples(&mut self, series: &[SeriesId], timestamps_ms: &[i64], values: &[f64]) {
+    pub(crate) fn put_samples(&mut self, of: &Admitted<'_>) {
         let mut writer = self.metrics.writer();
-        for ((id, ts), value) in series.iter().zip(timestamps_ms).zip(values) {
+        for ((id, ts), value) in of.series.iter().zip(&*of.timestamps_ms).zip(&*of.values) {
             writer.append(*id, *ts, *value);
+        }
+        for (id, ts, histogram) in &of.histograms {
+            writer.append_histogram(*id, *ts, (*histogram).clone());
         }
         drop(writer);
         self.metrics_bytes = self.metrics.bytes();
@@ -221,6 +233,12 @@ impl Tenant {
         for ((id, ts), value) in samples.series.iter().zip(&samples.timestamps_ms).zip(&samples.values) {
             match known.get(id) {
                 Some(id) => writer.append(*id, *ts, *value),
+                None => unknown += 1,
+            }
+        }
+        for (id, ts, histogram) in &samples.histograms {
+            match known.get(id) {
+                Some(id) => writer.append_histogram(*id, *ts, histogram.clone()),
                 None => unknown += 1,
             }
         }
@@ -284,11 +302,12 @@ mod tests {
             series: &ids,
             timestamps_ms: &vec![1000; labels.len()],
             values: &ones,
+            histograms: &[],
             families: &[],
         };
         let limits = Limits::default();
         let admitted = tenant.admit(&rows, &limits, Window::new(&limits, None, 1000), usize::MAX, None);
-        tenant.put_samples(&admitted.series, &admitted.timestamps_ms, &admitted.values);
+        tenant.put_samples(&admitted);
     }
 
     #[test]

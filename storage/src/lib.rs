@@ -53,7 +53,7 @@ pub use events::{event_schema, need::Need};
 pub use inspect::{Inspection, inspect};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metrics::{ReadError, SeriesQuery, SeriesSamples};
-pub use proto::samples::Family;
+pub use proto::samples::{Family, HistogramRow};
 pub use read_cache::ReadCache;
 pub use snapshot::{EventQuery, Snapshot};
 pub use stats::{

@@ -10,16 +10,18 @@
 //! Duplicates: of several samples of one series with one timestamp the one appended last is the answer. Order of
 //! appending is the order within an epoch, then of epochs, then of parts by `sequence`; parts are older than every epoch.
 //!
-//! Reading order: `head` (with `head_stream`, `index`) · `chunk` (with `statistics`, `times` and `values`: the lists of
-//! codecs, one file each, `decimal`, `codec`, `varint`) · `part_schema`, `part_write`, `part_merge` (with `labels_text`, `part_sums`) ·
-//! `part` (with `part_footer`, `part_file`, `part_index`, `part_bodies`) · `read`, `select`, `view`, `flat` (questions).
+//! Reading order: `head` (with `head_stream`, `head_histograms`, `index`) · `chunk` (with `statistics`, `times` and `values`: the lists of
+//! codecs, one file each, `decimal`, `codec`, `varint`) · `part_schema`, `part_write`, `part_merge` (with `samples`, `labels_text`, `part_sums`) ·
+//! `part` (with `part_footer`, `part_file`, `part_index`, `part_bodies`) · `read`, `select`, `view`, `flat` with `histogram_text` (questions).
 
 mod chunk;
 mod codec;
 mod decimal;
 mod flat;
 mod head;
+mod head_histograms;
 mod head_stream;
+mod histogram_text;
 mod index;
 mod labels_text;
 mod part;
@@ -33,6 +35,7 @@ mod part_schema;
 pub(crate) mod part_sums;
 mod part_write;
 mod read;
+mod samples;
 mod select;
 mod statistics;
 mod times;
@@ -44,6 +47,7 @@ mod values_decimal_pco;
 mod values_delta;
 mod values_delta2;
 mod values_float_pco;
+mod values_histogram;
 mod values_raw;
 mod values_runs;
 mod varint;
@@ -51,6 +55,8 @@ mod view;
 
 #[cfg(test)]
 mod codec_tests;
+#[cfg(test)]
+mod histogram_tests;
 #[cfg(test)]
 mod testdata;
 #[cfg(test)]

@@ -123,7 +123,8 @@ impl Snapshot {
         self.metrics(min_ms, max_ms).label_values(name, matchers, min_ms, max_ms, limit).await
     }
 
-    /// The metrics table flat, for SQL: batches of (metric Utf8, labels Utf8 JSON, ts Timestamp(ms, UTC), value Float64);
+    /// The metrics table flat, for SQL: batches of (metric Utf8, labels Utf8 JSON, ts Timestamp(ms, UTC), value Float64, histogram Utf8
+    /// JSON), of which one of the last two is null;
     /// more series than `series_max` are an error.
     pub async fn scan_metrics(
         &self,

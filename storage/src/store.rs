@@ -170,7 +170,7 @@ impl Store {
 
     fn append_from(&self, append: Append<'_>, at: Option<Consumed<'_>>) -> Result<PendingAppend, AppendError> {
         let rows = match &append.rows {
-            Rows::Samples(samples) => samples.values.len() as u64,
+            Rows::Samples(samples) => samples.len() as u64,
             Rows::Events(events) => events.rows() as u64,
         };
         let sound = check_shape(&append).and_then(|()| at.as_ref().map_or(Ok(()), check_consumed));
@@ -353,14 +353,15 @@ impl Inner {
             &admitted.timestamps_ms,
             &admitted.values,
             &admitted.families,
+            &admitted.histograms,
         );
         match self.log.append(FrameKind::Samples, &payload) {
             Ok(at) => {
-                head.put_samples(&admitted.series, &admitted.timestamps_ms, &admitted.values);
+                head.put_samples(&admitted);
                 if !admitted.families.is_empty() {
                     head.put_families(admitted.families.iter().copied());
                 }
-                Ok((at, admitted.values.len() as u64, admitted.refused))
+                Ok((at, (admitted.values.len() + admitted.histograms.len()) as u64, admitted.refused))
             }
             Err(failure) => {
                 head.forget_definitions(&admitted.definitions);
@@ -462,7 +463,7 @@ fn refused(failure: &Failure) -> AppendError {
     }
 }
 
-const _: () = assert!(Refusal::ALL.len() == 11, "a new reason needs a place in AppendError::refusal");
+const _: () = assert!(Refusal::ALL.len() == 12, "a new reason needs a place in AppendError::refusal");
 
 #[cfg(test)]
 mod tests;

@@ -213,7 +213,8 @@ fn check_log(disk: &dyn Disk, dir: &Path, manifest: &Manifest, report: &mut Veri
         if let RecordRows::Samples(samples) = &record.rows {
             let known = defined.entry((generation, record.tenant.clone())).or_default();
             known.extend(samples.definitions.iter().map(|(id, _)| *id));
-            let unknown = samples.series.iter().filter(|id| !known.contains(id)).count();
+            let histograms = samples.histograms.iter().map(|(id, _, _)| id);
+            let unknown = samples.series.iter().chain(histograms).filter(|id| !known.contains(id)).count();
             if unknown > 0 {
                 return Err(format!("{unknown} samples of series that no record defines"));
             }

@@ -57,9 +57,11 @@ fn text(data: &[u8]) -> Option<&str> {
 fn batch(data: &[u8]) {
     let _ = Batch::decode(data);
     let Ok(frame) = zstd::encode_all(data, 1) else { return };
-    if let Ok(batch) = Batch::decode(&[&proto::batch::MAGIC[..], &frame].concat()) {
-        let again = Batch::decode(&batch.encode());
-        assert!(again.is_ok(), "{again:?}");
+    for magic in [proto::batch::MAGIC, proto::batch::MAGIC_HISTOGRAMS] {
+        if let Ok(batch) = Batch::decode(&[&magic[..], &frame].concat()) {
+            let again = Batch::decode(&batch.encode());
+            assert!(again.is_ok(), "{again:?}");
+        }
     }
 }
 
@@ -70,6 +72,9 @@ fn remote_write(data: &[u8]) {
         let rows = request.rows(&labels);
         assert!(rows.series.iter().all(|series| (*series as usize) < labels.len()));
         assert!(rows.series.len() == rows.timestamps_ms.len() && rows.series.len() == rows.values.len());
+        assert!(rows.histograms.iter().all(|row| (row.series as usize) < labels.len()));
+        let canonical = |row: &storage::HistogramRow| proto::Histogram::from_bytes(&row.histogram.to_bytes());
+        assert!(rows.histograms.iter().all(|row| canonical(row).as_ref() == Ok(&row.histogram)));
         assert!(labels.iter().all(|l| proto::Labels::from_bytes(l).is_some()));
     }
 }

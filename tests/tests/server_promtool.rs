@@ -29,6 +29,7 @@ async fn fill(server: &Server) {
         series: &samples.series,
         timestamps_ms: &samples.timestamps_ms,
         values: &samples.values,
+        histograms: &[],
         families: &[],
     });
     server.store.append(Append { tenant: "0", origin: None, rows, now_ms: NOW_MS }).unwrap().await.unwrap();

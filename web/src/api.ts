@@ -96,10 +96,10 @@ export async function instant(query: string, atMs: number, signal?: AbortSignal)
     return [{ labels: {}, value: promNumber((data.result as [number, string])[1]) }];
   }
   if (data.resultType !== "vector") throw new ApiError("bad_data", `expected a vector, got a ${data.resultType}`);
-  return (data.result as { metric: LabelSet; value: [number, string] }[]).map((r) => ({
-    labels: r.metric,
-    value: promNumber(r.value[1]),
-  }));
+  return (data.result as { metric: LabelSet; value?: [number, string] }[]).flatMap((r) =>
+    // a native histogram is no number: histogram_quantile() and its like make numbers of it
+    r.value === undefined ? [] : [{ labels: r.metric, value: promNumber(r.value[1]) }],
+  );
 }
 
 /** Puts pairs of (seconds, text) on a grid; what is missing, stale or not finite is null, so that a chart shows the gap. */
@@ -120,10 +120,9 @@ export async function range(query: string, over: Range, step: number, signal?: A
     { query, start: String(times[0]), end: String(times[times.length - 1]), step: String(step) },
     signal,
   );
-  return (data.result as { metric: LabelSet; values: [number, string][] }[]).map((r) => ({
-    labels: r.metric,
-    values: onGrid(times, r.values),
-  }));
+  return (data.result as { metric: LabelSet; values?: [number, string][] }[]).flatMap((r) =>
+    r.values === undefined ? [] : [{ labels: r.metric, values: onGrid(times, r.values) }],
+  );
 }
 
 /** A cell of an SQL answer. */

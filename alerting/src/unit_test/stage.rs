@@ -132,6 +132,7 @@ impl Stage {
                 series: &index,
                 timestamps_ms: &timestamps,
                 values: &values,
+                histograms: &[],
                 families: &[],
             };
             let append = Append { tenant: TENANT, origin: None, rows: Rows::Samples(rows), now_ms };

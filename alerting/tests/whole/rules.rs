@@ -75,6 +75,25 @@ async fn later_rules_see_earlier_ones_though_an_offset_shifts_their_look() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn histograms_are_recorded_and_later_rules_see_them() {
+    let stage = Stage::new().await;
+    let chain = "[{record: 'h:increase', expr: 'increase(h[4s])'}, {record: 'h:median', expr: 'histogram_quantile(0.5, h:increase)'}, \
+        {record: 'h:less', expr: '-h'}, {alert: Slow, expr: 'histogram_avg(h:increase) > 1'}]";
+    stage.write("a.yml", &group("g", "", chain));
+    let alerting = stage.start(CONFIG).await;
+    stage.play(&alerting, 6, async |second| stage.histogram("h", 100 + 10 * second as u64).await).await;
+    assert_eq!(ask(&stage, "h:increase").await, ["{__name__=\"h:increase\"}=histogram"]);
+    assert_eq!(ask(&stage, "histogram_count(h:increase)").await, ["{}=40"]);
+    assert_eq!(ask(&stage, "h:median > 1 < 2").await.len(), 1);
+    assert_eq!(ask(&stage, "h:less").await, Vec::<String>::new(), "what has negative counts is not stored");
+    assert_eq!(alerting.alerts("firing", 9).await.unwrap()[0]["rule"], "Slow");
+    // nothing more comes: what was recorded ends
+    stage.now.fetch_add(600_000, Ordering::SeqCst);
+    stage.play(&alerting, 1, async |_| {}).await;
+    assert_eq!(ask(&stage, "h:increase").await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn series_of_alerts_begin_change_and_end_with_them() {
     let stage = Stage::new().await;
     stage.write("a.yml", &group("g", "", "[{alert: A, expr: t > 1, for: 2s, labels: {x: '{{ $labels.room }}!'}}]"));

@@ -9,7 +9,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use parking_lot::Mutex;
-use proto::{Events, EventsBuilder, Labels, Table, Value};
+use proto::{
+    Events, EventsBuilder, Histogram, Labels, Table, Value,
+    histogram::{Counts, Layout, Shape, Span},
+    samples::SamplesBuilder,
+};
 use query::{Querier, QueryLimits};
 use serde_json::Value as Json;
 use storage::{Append, Rows, SampleRows, Store, StoreConfig};
@@ -56,12 +60,32 @@ impl Stage {
 
     /// Appends one sample per series, at the clock's time.
     pub async fn samples(&self, samples: &[(&str, f64)]) {
-        let parsed: Vec<Labels> = samples.iter().map(|(series, _)| labels(series)).collect();
-        let bytes: Vec<&[u8]> = parsed.iter().map(Labels::as_bytes).collect();
-        let index: Vec<u32> = (0..samples.len() as u32).collect();
-        let values: Vec<f64> = samples.iter().map(|(_, v)| *v).collect();
-        let times = vec![self.now_ms(); samples.len()];
-        let rows = SampleRows { labels: &bytes, series: &index, timestamps_ms: &times, values: &values, families: &[] };
+        let mut builder = SamplesBuilder::default();
+        samples.iter().for_each(|(series, value)| builder.push(&labels(series), self.now_ms(), *value));
+        self.append(builder).await;
+    }
+
+    /// Appends a native histogram at the clock's time: `count` observations, all between 1 and 2.
+    pub async fn histogram(&self, series: &str, count: u64) {
+        let shape = Shape { positive: vec![Span { offset: 1, length: 1 }], ..Shape::default() };
+        let (layout, counts) = (Arc::new(Layout::new(shape).unwrap()), Counts::Integers(vec![count, 0, count]));
+        let histogram = Histogram::new(layout, count as f64 * 1.5, counts).unwrap();
+        let mut builder = SamplesBuilder::default();
+        builder.push_histogram(&labels(series), self.now_ms(), histogram);
+        self.append(builder).await;
+    }
+
+    async fn append(&self, samples: SamplesBuilder) {
+        let samples = samples.build();
+        let bytes: Vec<&[u8]> = samples.labels.iter().map(Labels::as_bytes).collect();
+        let rows = SampleRows {
+            labels: &bytes,
+            series: &samples.series,
+            timestamps_ms: &samples.timestamps_ms,
+            values: &samples.values,
+            histograms: &samples.histograms,
+            families: &[],
+        };
         let append = Append { tenant: "0", origin: None, rows: Rows::Samples(rows), now_ms: self.now_ms() };
         self.store.append(append).unwrap().await.unwrap();
     }

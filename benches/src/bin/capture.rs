@@ -128,6 +128,7 @@ async fn ingest(store: &Store, capture: &Capture, scrapes: std::ops::Range<usize
             series: &scrape.series,
             timestamps_ms: &scrape.timestamps_ms,
             values: &scrape.values,
+            histograms: &[],
             families: &[],
         };
         let origin = Origin { collector: "capture", epoch: 1, class: Class::Samples, sequence: index as u64 + 1 };

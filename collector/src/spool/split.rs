@@ -6,7 +6,7 @@ use proto::{Events, Payload, Samples, events::Cells, samples::SamplesBuilder};
 
 /// Most samples in one batch: with labels of their own they stay below the wire's bound.
 pub const SAMPLES_MAX: usize = 20_000;
-/// Estimated bytes of event rows in one batch, before compression.
+/// Estimated bytes of event rows, or of native histograms, in one batch, before compression.
 pub const EVENT_BYTES_MAX: usize = 4 << 20;
 /// What a cell without text is taken for, bytes.
 const CELL_BYTES: usize = 4;
@@ -17,7 +17,9 @@ const _: () = assert!(SAMPLES_MAX <= proto::batch::ROWS_MAX);
 /// The payload in as many pieces as it needs, in order.
 pub fn split(payload: Payload) -> Vec<Payload> {
     match payload {
-        Payload::Samples(samples) if samples.len() > SAMPLES_MAX => split_samples(&samples, SAMPLES_MAX),
+        Payload::Samples(samples) if samples.len() > SAMPLES_MAX || !samples.histograms.is_empty() => {
+            split_samples(&samples, SAMPLES_MAX, EVENT_BYTES_MAX)
+        }
         Payload::Events(events) => {
             let ranges = event_ranges(&events);
             match ranges.len() {
@@ -33,7 +35,7 @@ pub fn split(payload: Payload) -> Vec<Payload> {
 pub fn halves(payload: &Payload) -> Option<(Payload, Payload)> {
     match payload {
         Payload::Samples(samples) if samples.len() > 1 => {
-            let mut pieces = split_samples(samples, samples.len().div_ceil(2)).into_iter();
+            let mut pieces = split_samples(samples, samples.len().div_ceil(2), usize::MAX).into_iter();
             Some((pieces.next()?, pieces.next()?))
         }
         Payload::Events(events) if events.rows() > 1 => {
@@ -45,19 +47,26 @@ pub fn halves(payload: &Payload) -> Option<(Payload, Payload)> {
     }
 }
 
-fn split_samples(samples: &Samples, rows_max: usize) -> Vec<Payload> {
+fn split_samples(samples: &Samples, rows_max: usize, histogram_bytes_max: usize) -> Vec<Payload> {
     let mut pieces = Vec::new();
-    for start in (0..samples.len()).step_by(rows_max) {
-        let mut builder = SamplesBuilder::default();
-        for row in start..(start + rows_max).min(samples.len()) {
-            let labels = &samples.labels[samples.series[row] as usize];
-            builder.push(labels, samples.timestamps_ms[row], samples.values[row]);
+    let (mut builder, mut bytes) = (SamplesBuilder::default(), 0);
+    samples.families.iter().cloned().for_each(|family| builder.family(family));
+    let mut cut = |builder: &mut SamplesBuilder| pieces.push(Payload::Samples(std::mem::take(builder).build()));
+    for (row, series) in samples.series.iter().enumerate() {
+        if builder.len() >= rows_max {
+            cut(&mut builder);
         }
-        if start == 0 {
-            samples.families.iter().cloned().for_each(|family| builder.family(family));
-        }
-        pieces.push(Payload::Samples(builder.build()));
+        builder.push(&samples.labels[*series as usize], samples.timestamps_ms[row], samples.values[row]);
     }
+    for row in &samples.histograms {
+        if builder.len() >= rows_max || bytes >= histogram_bytes_max {
+            cut(&mut builder);
+            bytes = 0;
+        }
+        bytes += row.histogram.bytes();
+        builder.push_histogram(&samples.labels[row.series as usize], row.timestamp_ms, row.histogram.clone());
+    }
+    cut(&mut builder);
     pieces
 }
 
@@ -98,6 +107,7 @@ fn slice(events: &Events, range: Range<usize>) -> Events {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use proto::{EventsBuilder, Labels, Table, Value};
 
     use super::*;
@@ -131,5 +141,28 @@ mod tests {
             })
             .collect();
         assert_eq!(lengths, [SAMPLES_MAX, SAMPLES_MAX, 1]);
+    }
+
+    #[test]
+    fn histograms_are_cut_by_bytes() {
+        let spans = vec![proto::histogram::Span { offset: 0, length: 4000 }];
+        let shape = proto::histogram::Shape { positive: spans, ..Default::default() };
+        let layout = std::sync::Arc::new(proto::histogram::Layout::new(shape).unwrap());
+        let counts = proto::histogram::Counts::Integers(vec![0; layout.columns()]);
+        let large = proto::Histogram::new(layout, 0.0, counts).unwrap();
+        let mut builder = SamplesBuilder::default();
+        let labels = Labels::from_pairs([("__name__", "seconds")]);
+        builder.push(&labels, -1, 1.0);
+        (0..300).for_each(|i| builder.push_histogram(&labels, i, large.clone()));
+        let pieces = split(Payload::Samples(builder.build()));
+        assert!(pieces.len() > 1);
+        let mut times = Vec::new();
+        for piece in &pieces {
+            let Payload::Samples(samples) = piece else { panic!("samples stay samples") };
+            assert!(samples.histograms.iter().map(|row| row.histogram.bytes()).sum::<usize>() < 2 * EVENT_BYTES_MAX);
+            times.extend(samples.timestamps_ms.iter().copied());
+            times.extend(samples.histograms.iter().map(|row| row.timestamp_ms));
+        }
+        assert_eq!(times, (-1..300).collect::<Vec<_>>());
     }
 }

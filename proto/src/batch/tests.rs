@@ -24,6 +24,24 @@ fn samples() -> Samples {
     builder.build()
 }
 
+fn with_histograms() -> Samples {
+    let shape = crate::histogram::Shape {
+        schema: 2,
+        zero_threshold: 0.5,
+        positive: vec![crate::histogram::Span { offset: -1, length: 2 }],
+        ..Default::default()
+    };
+    let layout = Arc::new(crate::histogram::Layout::new(shape).unwrap());
+    let mut builder = SamplesBuilder::default();
+    let labels = Labels::from_pairs([("__name__", "seconds"), ("cluster", "main")]);
+    builder.push(&labels, 500, 3.0);
+    for (ts, counts) in [(1000, vec![6, 1, 2, 3]), (2000, vec![9, 1, 5, 3])] {
+        let counts = crate::histogram::Counts::Integers(counts);
+        builder.push_histogram(&labels, ts, Histogram::new(layout.clone(), 1.5, counts).unwrap());
+    }
+    builder.build()
+}
+
 fn events() -> Events {
     let mut builder = EventsBuilder::new(Table::Logs);
     builder.row("db1", 1000, [("body", Value::from("deadlock detected")), ("pid", 12i64.into())]);
@@ -33,7 +51,8 @@ fn events() -> Events {
 
 #[test]
 fn what_is_sent_is_what_arrives() {
-    for payload in [Payload::Samples(samples()), Payload::Events(events()), Payload::Events(Events::new(Table::Gaps))] {
+    let empty = Events::new(Table::Gaps);
+    for payload in [Payload::Samples(samples()), Payload::Events(events()), Payload::Events(empty)] {
         let sent = batch(payload);
         let arrived = Batch::decode(&sent.encode()).unwrap();
         if let (Payload::Samples(a), Payload::Samples(b)) = (&sent.payload, &arrived.payload) {
@@ -46,6 +65,25 @@ fn what_is_sent_is_what_arrives() {
             assert_eq!(sent, arrived);
         }
     }
+}
+
+#[test]
+fn histograms_arrive_in_a_batch_that_older_readers_refuse() {
+    let sent = batch(Payload::Samples(with_histograms()));
+    let bytes = sent.encode();
+    assert!(bytes.starts_with(b"TWB2"));
+    assert_eq!(Batch::decode(&bytes).unwrap(), sent);
+    let with = |change: &dyn Fn(&mut wire::Samples)| {
+        let mut message = wire::Batch::decode(&decompress(&bytes[4..]).unwrap()[..]).unwrap();
+        let Some(wire::batch::Columns::Samples(samples)) = &mut message.columns else { panic!("samples were encoded") };
+        change(samples);
+        let mut bytes = MAGIC_HISTOGRAMS.to_vec();
+        bytes.extend(compress(&message.encode_to_vec()).unwrap());
+        Batch::decode(&bytes).unwrap_err().to_string()
+    };
+    assert_eq!(with(&|s| s.histogram_series[1] = 1), "series 1 is past the batch's 1 series");
+    assert_eq!(with(&|s| s.histograms[1].push(0)), "histogram 1: damaged: more bytes than it has");
+    assert!(with(&|s| s.histogram_timestamps_ms.truncate(1)).starts_with("columns differ in length"));
 }
 
 #[test]

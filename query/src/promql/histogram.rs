@@ -99,12 +99,22 @@ impl Histogram {
         Bucket { lower, upper, lower_inclusive: true, upper_inclusive: true, count: self.zero_count }
     }
 
-    /// All buckets in ascending order of their bounds; the zero bucket only if it holds something.
+    /// All buckets in ascending order of their bounds; the zero bucket only if it holds something. A bucket that reaches into the
+    /// zero bucket ends at its threshold.
     pub fn buckets(&self) -> impl DoubleEndedIterator<Item = Bucket> + '_ {
-        let zero = (self.zero_count != 0.0 && !self.is_custom()).then(|| self.zero_bucket());
-        let negative = self.negative.iter().rev().map(|b| self.negative_bucket(*b));
-        let positive = self.positive.iter().map(|b| self.positive_bucket(*b));
+        let zero = (self.zero_count > 0.0 && !self.is_custom()).then(|| self.zero_bucket());
+        let negative = self.negative.iter().rev().map(|b| self.outside_zero(self.negative_bucket(*b)));
+        let positive = self.positive.iter().map(|b| self.outside_zero(self.positive_bucket(*b)));
         negative.chain(zero).chain(positive)
+    }
+
+    fn outside_zero(&self, mut bucket: Bucket) -> Bucket {
+        if bucket.upper < 0.0 && bucket.upper > -self.zero_threshold {
+            bucket.upper = -self.zero_threshold;
+        } else if bucket.lower > 0.0 && bucket.lower < self.zero_threshold {
+            bucket.lower = self.zero_threshold;
+        }
+        bucket
     }
 
     /// Removes empty buckets.

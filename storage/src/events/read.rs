@@ -157,7 +157,7 @@ impl EventFile {
     ) -> Result<EventFile, ReadError> {
         let at = parse(path)?;
         let (metadata, sums) = read_footer(&store, &at, bytes, PageIndexPolicy::Skip).await?;
-        check_format(&at, &metadata, FORMAT)?;
+        check_format(&at, &metadata, &[FORMAT])?;
         let arrow =
             ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(|e| read_error(&at, e))?;
         let (schema, found) = (event_schema(table), arrow.schema().fields());

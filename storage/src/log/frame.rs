@@ -5,8 +5,8 @@ use super::Position;
 /// First bytes of a segment.
 pub(crate) const MAGIC: &[u8; 4] = b"TWLG";
 /// Version of the segment format, the byte behind the magic.
-pub(crate) const VERSION: u8 = 2;
-/// The oldest version that is read: 1 knew no offsets.
+pub(crate) const VERSION: u8 = 3;
+/// The oldest version that is read: 1 knew no offsets, 2 no histograms.
 const VERSION_MIN: u8 = 1;
 /// Bytes of a segment's header.
 pub(crate) const HEADER_BYTES: usize = 28;

@@ -2,7 +2,7 @@
 //!
 //! Byte by byte: docs/formats/log.md.
 
-use proto::{Class, Events, Labels, Table, events::Cells, samples::Family};
+use proto::{Class, Events, Histogram, Labels, Table, events::Cells, samples::Family};
 
 use super::bytes::{Cursor, Malformed, put_bytes, put_varint, unzigzag, zigzag};
 use super::frame::FrameKind;
@@ -82,14 +82,16 @@ pub(crate) struct SamplesRecord {
     pub(crate) timestamps_ms: Vec<i64>,
     pub(crate) values: Vec<f64>,
     pub(crate) families: Vec<Family>,
+    /// Series id, milliseconds, sample.
+    pub(crate) histograms: Vec<(u32, i64, Histogram)>,
 }
 
 impl PartialEq for SamplesRecord {
     /// Values by their bits.
     fn eq(&self, other: &SamplesRecord) -> bool {
         let bits = |v: &[f64]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        (&self.definitions, &self.series, &self.timestamps_ms, &self.families)
-            == (&other.definitions, &other.series, &other.timestamps_ms, &other.families)
+        (&self.definitions, &self.series, &self.timestamps_ms, &self.families, &self.histograms)
+            == (&other.definitions, &other.series, &other.timestamps_ms, &other.families, &other.histograms)
             && bits(&self.values) == bits(&other.values)
     }
 }
@@ -162,6 +164,7 @@ pub(crate) fn encode_samples<'a>(
     timestamps_ms: &[i64],
     values: &[f64],
     families: &[&Family],
+    histograms: &[(u32, i64, &Histogram)],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + values.len() * 8);
     put_head(&mut out, head);
@@ -181,7 +184,41 @@ pub(crate) fn encode_samples<'a>(
             put_bytes(&mut out, text.as_bytes());
         }
     }
+    if !histograms.is_empty() {
+        put_histograms(&mut out, histograms);
+    }
     out
+}
+
+/// At most so many bytes a histogram takes before compression: what a record is bounded by.
+pub(crate) fn histogram_bytes_max(histogram: &Histogram) -> usize {
+    const NUMBER_BYTES_MAX: usize = 10;
+    histogram.layout().bytes() + NUMBER_BYTES_MAX * (2 + histogram.counts().len())
+}
+
+fn put_histograms(out: &mut Vec<u8>, histograms: &[(u32, i64, &Histogram)]) {
+    put_varint(out, histograms.len() as u64);
+    let (mut block, mut last) = (Vec::new(), 0i64);
+    for (id, ts, histogram) in histograms {
+        put_varint(&mut block, u64::from(*id));
+        put_varint(&mut block, zigzag(ts.wrapping_sub(last)));
+        histogram.put(&mut block);
+        last = *ts;
+    }
+    put_block(out, &block);
+}
+
+/// They end a record; one of floats alone ends before them.
+fn take_histograms(cursor: &mut Cursor<'_>) -> Result<Vec<(u32, i64, Histogram)>, Malformed> {
+    let rows = if cursor.is_empty() { return Ok(Vec::new()) } else { row_count(cursor)? };
+    let block = take_block(cursor)?;
+    let (mut block, mut last, mut histograms) = (Cursor(&block), 0i64, Vec::new());
+    for _ in 0..rows {
+        let id = u32::try_from(block.varint()?).map_err(|_| Malformed("series id that is no u32"))?;
+        last = last.wrapping_add(unzigzag(block.varint()?));
+        histograms.push((id, last, Histogram::take(&mut block.0).map_err(|_| Malformed("damaged histogram"))?));
+    }
+    if block.is_empty() { Ok(histograms) } else { Err(Malformed("more bytes than the histograms have")) }
 }
 
 fn put_series(out: &mut Vec<u8>, series: &[u32]) {
@@ -448,7 +485,8 @@ fn decode_samples(cursor: &mut Cursor<'_>) -> Result<SamplesRecord, Malformed> {
             Ok(Family { name: text()?, kind: text()?, help: text()?, unit: text()? })
         })
         .collect::<Result<_, Malformed>>()?;
-    Ok(SamplesRecord { definitions, series, timestamps_ms, values, families })
+    let histograms = take_histograms(cursor)?;
+    Ok(SamplesRecord { definitions, series, timestamps_ms, values, families, histograms })
 }
 
 fn decode_events(cursor: &mut Cursor<'_>) -> Result<Events, Malformed> {

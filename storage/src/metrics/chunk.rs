@@ -1,11 +1,14 @@
 //! A chunk: consecutive samples of one series, the row of a part.
 
+use std::ops::Range;
+
 use bytes::Bytes;
+use proto::Histogram;
 
 use super::{
     codec::CodecError,
     statistics::{self, Statistics},
-    times, values,
+    times, values, values_histogram,
 };
 
 /// Most samples a writer puts into one chunk. More gain nothing measurable; a read within a chunk decodes all of it.
@@ -23,7 +26,7 @@ pub(crate) struct Chunk {
     pub(crate) count: u32,
     /// Staleness markers.
     pub(crate) stale: u32,
-    /// Of a constant chunk `first` alone: the value of every sample.
+    /// Of a constant chunk `first` alone: the value of every sample. None of histograms.
     pub(crate) statistics: Statistics,
     pub(crate) timestamps: Bytes,
     /// `None`: constant.
@@ -50,9 +53,29 @@ impl Chunk {
         }
     }
 
+    /// Encodes histograms, at least one and at most [`values_histogram::chunk_len`], timestamps strictly ascending.
+    pub(crate) fn encode_histograms(samples: &[(i64, Histogram)]) -> Chunk {
+        let timestamps: Vec<i64> = samples.iter().map(|(ts, _)| *ts).collect();
+        let stale = samples.iter().filter(|(_, histogram)| histogram.is_stale()).count() as u32;
+        Chunk {
+            first_ts: timestamps.first().copied().unwrap_or(0),
+            last_ts: timestamps.last().copied().unwrap_or(0),
+            count: samples.len() as u32 - stale,
+            stale,
+            statistics: Statistics::default(),
+            timestamps: Bytes::from(times::encode(&timestamps)),
+            values: Some(Bytes::from(values_histogram::encode(samples))),
+        }
+    }
+
     /// All samples, staleness markers included.
     pub(crate) fn samples(&self) -> usize {
         self.count as usize + self.stale as usize
+    }
+
+    /// Whether its samples are histograms.
+    pub(crate) fn is_histogram(&self) -> bool {
+        self.values.as_ref().is_some_and(|bytes| values_histogram::is_histogram(bytes))
     }
 
     /// What a decoder needs.
@@ -85,6 +108,13 @@ pub(crate) struct ChunkBody<'a> {
     pub(crate) values: ChunkValues<'a>,
 }
 
+impl ChunkBody<'_> {
+    /// Whether its samples are histograms.
+    pub(crate) fn is_histogram(&self) -> bool {
+        matches!(self.values, ChunkValues::Encoded(bytes) if values_histogram::is_histogram(bytes))
+    }
+}
+
 #[derive(Clone, Copy)]
 pub(crate) enum ChunkValues<'a> {
     Constant(f64),
@@ -100,15 +130,8 @@ pub(crate) struct ChunkDecoder {
 }
 
 impl ChunkDecoder {
-    /// Appends the samples within the range to the columns.
-    pub(crate) fn decode(
-        &mut self,
-        chunk: ChunkBody<'_>,
-        min_ts: i64,
-        max_ts: i64,
-        timestamps: &mut Vec<i64>,
-        samples: &mut Vec<f64>,
-    ) -> Result<(), CodecError> {
+    /// Decodes a chunk's timestamps, unless they are those of the chunk before; the places of those within the range.
+    fn decode_times(&mut self, chunk: ChunkBody<'_>, min_ts: i64, max_ts: i64) -> Result<Range<usize>, CodecError> {
         let fresh = match &self.decoded_from {
             Some((first, last, n, bytes)) => {
                 (*first, *last, *n, bytes.as_slice())
@@ -124,7 +147,39 @@ impl ChunkDecoder {
         }
         let start = self.timestamps.partition_point(|&ts| ts < min_ts);
         let end = self.timestamps.partition_point(|&ts| ts <= max_ts);
-        if start >= end {
+        Ok(start..end.max(start))
+    }
+
+    /// Appends the histograms within the range to `out`. Only for a chunk of histograms.
+    pub(crate) fn decode_histograms(
+        &mut self,
+        chunk: ChunkBody<'_>,
+        min_ts: i64,
+        max_ts: i64,
+        out: &mut Vec<(i64, Histogram)>,
+    ) -> Result<(), CodecError> {
+        let range = self.decode_times(chunk, min_ts, max_ts)?;
+        let ChunkValues::Encoded(bytes) = chunk.values else { return Ok(()) };
+        if range.is_empty() {
+            return Ok(());
+        }
+        let histograms = values_histogram::decode(bytes, chunk.samples)?.into_iter();
+        let within = histograms.skip(range.start).take(range.len());
+        out.extend(self.timestamps[range].iter().copied().zip(within));
+        Ok(())
+    }
+
+    /// Appends the samples within the range to the columns. Only for a chunk of floats.
+    pub(crate) fn decode(
+        &mut self,
+        chunk: ChunkBody<'_>,
+        min_ts: i64,
+        max_ts: i64,
+        timestamps: &mut Vec<i64>,
+        samples: &mut Vec<f64>,
+    ) -> Result<(), CodecError> {
+        let Range { start, end } = self.decode_times(chunk, min_ts, max_ts)?;
+        if start == end {
             return Ok(());
         }
         match chunk.values {

@@ -1,17 +1,17 @@
 //! Recent samples of one tenant, in memory.
 //!
 //! The series table (labels, hash of their bytes, postings) lives across epochs; an epoch holds one token stream for each
-//! series (`head_stream`). Sealing starts a new epoch and leaves the old one to whoever holds it, so that a snapshot taken
+//! series (`head_stream`), and one more for those that have native histograms (`head_histograms`). Sealing starts a new epoch and leaves the old one to whoever holds it, so that a snapshot taken
 //! before reads the same samples afterwards, wherever they have gone meanwhile.
 
-use std::{mem::size_of, sync::Arc};
+use std::{collections::BTreeMap, mem::size_of, sync::Arc};
 
 use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use proto::Labels;
+use proto::{Histogram, Labels};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{head_stream::Stream, index::LabelIndex};
+use super::{head_histograms::HistogramStream, head_stream::Stream, index::LabelIndex};
 use crate::matcher::Matcher;
 
 /// A series within the head's present epoch; valid until the next seal.
@@ -48,6 +48,8 @@ struct SeriesTable {
 #[derive(Default)]
 struct EpochState {
     streams: Vec<Stream>,
+    /// Of the few series that have any.
+    histograms: BTreeMap<SeriesId, HistogramStream>,
     token_bytes: usize,
     samples: u64,
     range: Option<(i64, i64)>,
@@ -57,6 +59,7 @@ struct EpochState {
 pub struct HeadWriter<'a> {
     epoch: MutexGuard<'a, Arc<HeadEpoch>>,
     pending: Vec<(SeriesId, i64, f64)>,
+    histograms: Vec<(SeriesId, i64, Histogram)>,
 }
 
 impl MetricsHead {
@@ -67,7 +70,7 @@ impl MetricsHead {
 
     /// Locks the head for appending.
     pub fn writer(&self) -> HeadWriter<'_> {
-        HeadWriter { epoch: self.present.lock(), pending: Vec::new() }
+        HeadWriter { epoch: self.present.lock(), pending: Vec::new(), histograms: Vec::new() }
     }
 
     /// The present epoch, for a snapshot: it sees everything appended before, and what is appended until the seal.
@@ -116,13 +119,19 @@ impl HeadWriter<'_> {
         }
     }
 
+    /// Adds a histogram, like [`HeadWriter::append`]. Of a float and a histogram of one series and timestamp the histogram is
+    /// the answer.
+    pub fn append_histogram(&mut self, id: SeriesId, timestamp_ms: i64, histogram: Histogram) {
+        self.histograms.push((id, timestamp_ms, histogram));
+    }
+
     /// Series known to the head.
     pub fn series(&self) -> usize {
         self.epoch.table.read().labels.len()
     }
 
     fn apply(&mut self) {
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && self.histograms.is_empty() {
             return;
         }
         let series = self.series();
@@ -133,6 +142,13 @@ impl HeadWriter<'_> {
         for (id, timestamp, value) in self.pending.drain(..) {
             let Some(stream) = state.streams.get_mut(id as usize) else { continue };
             state.token_bytes += stream.append(timestamp, value);
+            state.samples += 1;
+            let (min, max) = state.range.unwrap_or((timestamp, timestamp));
+            state.range = Some((min.min(timestamp), max.max(timestamp)));
+        }
+        for (id, timestamp, histogram) in self.histograms.drain(..).filter(|(id, _, _)| (*id as usize) < series) {
+            let stream = state.histograms.entry(id).or_default();
+            state.token_bytes += stream.append(timestamp, histogram);
             state.samples += 1;
             let (min, max) = state.range.unwrap_or((timestamp, timestamp));
             state.range = Some((min.min(timestamp), max.max(timestamp)));
@@ -167,6 +183,23 @@ impl SeriesTable {
     }
 }
 
+impl EpochState {
+    fn is_live(&self, id: SeriesId, min_ts: i64, max_ts: i64) -> bool {
+        self.streams.get(id as usize).is_some_and(|s| s.overlaps(min_ts, max_ts))
+            || !self.histograms.is_empty() && self.histograms.get(&id).is_some_and(|s| s.overlaps(min_ts, max_ts))
+    }
+
+    fn count(&self, id: SeriesId) -> usize {
+        self.streams.get(id as usize).map_or(0, Stream::count)
+            + self.histograms.get(&id).map_or(0, HistogramStream::count)
+    }
+
+    fn bytes(&self) -> usize {
+        let each = size_of::<SeriesId>() + size_of::<HistogramStream>();
+        self.streams.len() * size_of::<Stream>() + self.histograms.len() * each + self.token_bytes
+    }
+}
+
 impl HeadEpoch {
     /// Oldest and newest timestamp, if there is any sample.
     pub fn time_range_ms(&self) -> Option<(i64, i64)> {
@@ -185,8 +218,7 @@ impl HeadEpoch {
 
     /// Memory of the samples, estimated, bytes.
     fn sample_bytes(&self) -> usize {
-        let state = self.state.read();
-        state.streams.len() * size_of::<Stream>() + state.token_bytes
+        self.state.read().bytes()
     }
 
     /// Memory that goes with this epoch once `next` is there, estimated, bytes: a table that both use stays.
@@ -203,7 +235,7 @@ impl HeadEpoch {
         let table = self.table.read();
         let ids = table.index.select(matchers, |id| &table.labels[id as usize]);
         let state = self.state.read();
-        let live = |id: &SeriesId| state.streams.get(*id as usize).is_some_and(|s| s.overlaps(min_ts, max_ts));
+        let live = |id: &SeriesId| state.is_live(*id, min_ts, max_ts);
         ids.into_iter().filter(live).map(|id| (id, table.labels[id as usize].clone())).collect()
     }
 
@@ -214,7 +246,7 @@ impl HeadEpoch {
         }
         let table = self.table.read();
         let state = self.state.read();
-        let live = |id: &SeriesId| state.streams.get(*id as usize).is_some_and(|s| s.overlaps(min_ts, max_ts));
+        let live = |id: &SeriesId| state.is_live(*id, min_ts, max_ts);
         let find = |(at, labels): (usize, &Labels)| table.find(labels.as_bytes()).filter(live).map(|id| (id, at));
         labels.iter().enumerate().filter_map(find).collect()
     }
@@ -230,10 +262,19 @@ impl HeadEpoch {
         ids.map(|id| state.streams.get(id as usize).cloned().unwrap_or_default()).collect()
     }
 
+    /// Copies of the histograms of several series under one lock, each with its series' place among `ids`; most have none.
+    pub(crate) fn histograms(&self, ids: impl Iterator<Item = SeriesId>) -> Vec<(usize, HistogramStream)> {
+        let state = self.state.read();
+        if state.histograms.is_empty() {
+            return Vec::new();
+        }
+        ids.enumerate().filter_map(|(at, id)| Some((at, state.histograms.get(&id)?.clone()))).collect()
+    }
+
     /// How many samples each of these series has.
     pub(crate) fn counts(&self, ids: impl Iterator<Item = SeriesId>) -> Vec<usize> {
         let state = self.state.read();
-        ids.map(|id| state.streams.get(id as usize).map_or(0, Stream::count)).collect()
+        ids.map(|id| state.count(id)).collect()
     }
 
     /// Names of labels, or values of the label `name`, of all series with samples within the range's hull: from the
@@ -241,7 +282,7 @@ impl HeadEpoch {
     pub(crate) fn label_texts(&self, name: Option<&str>, min_ts: i64, max_ts: i64) -> Vec<String> {
         let table = self.table.read();
         let state = self.state.read();
-        let live = |id: &u32| state.streams.get(*id as usize).is_some_and(|s| s.overlaps(min_ts, max_ts));
+        let live = |id: &u32| state.is_live(*id, min_ts, max_ts);
         match name {
             Some(name) => {
                 let values = table.index.values(name).filter(|(_, ids)| ids.iter().any(live));
@@ -262,7 +303,7 @@ impl HeadEpoch {
     fn table_of_the_next(&self) -> Arc<RwLock<SeriesTable>> {
         let table = self.table.read();
         let state = self.state.read();
-        let has_samples = |id: usize| state.streams.get(id).is_some_and(|s| s.count() > 0);
+        let has_samples = |id: usize| state.count(id as SeriesId) > 0;
         let idle = (0..table.labels.len()).filter(|&id| !has_samples(id)).count();
         if idle * IDLE_SERIES_SHARE <= table.labels.len() {
             return self.table.clone();

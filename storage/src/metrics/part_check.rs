@@ -6,6 +6,7 @@ use super::{
     MetricsPart,
     chunk::{Chunk, ChunkDecoder},
     labels_text,
+    samples::{Histograms, Samples},
     statistics::{self, Statistics},
 };
 
@@ -57,7 +58,7 @@ impl MetricsPart {
                 Some(Ordering::Less) | None => true,
             };
             if is_new {
-                (walk.series, walk.last_ts) = (Some(labels.clone()), None);
+                (walk.series, walk.last_ts) = (Some(labels.clone()), [None; 2]);
                 facts.series += 1;
             }
             for row in index.rows_of(id as u32) {
@@ -83,18 +84,29 @@ impl MetricsPart {
 #[derive(Default)]
 struct Walk {
     series: Option<proto::Labels>,
-    last_ts: Option<i64>,
+    /// Of the chunk of floats before, and of that of histograms.
+    last_ts: [Option<i64>; 2],
+    first_ts: i64,
     decoder: ChunkDecoder,
     timestamps: Vec<i64>,
     values: Vec<f64>,
+    histograms: Histograms,
 }
 
 impl Walk {
     fn check(&mut self, chunk: &Chunk) -> Result<(), String> {
-        if self.last_ts.is_some_and(|last| chunk.first_ts <= last) {
+        if self.last_ts.iter().any(Option::is_some) && chunk.first_ts < self.first_ts {
+            return Err("it begins before the chunk before it".into());
+        }
+        self.first_ts = chunk.first_ts;
+        let last_ts = &mut self.last_ts[usize::from(chunk.is_histogram())];
+        if last_ts.is_some_and(|last| chunk.first_ts <= last) {
             return Err("it overlaps the chunk before it".into());
         }
-        self.last_ts = Some(chunk.last_ts);
+        *last_ts = Some(chunk.last_ts);
+        if chunk.is_histogram() {
+            return self.check_histograms(chunk);
+        }
         self.timestamps.clear();
         self.values.clear();
         let decoded = self.decoder.decode(chunk.body(), i64::MIN, i64::MAX, &mut self.timestamps, &mut self.values);
@@ -113,6 +125,22 @@ impl Walk {
             return Ok(());
         }
         Err(format!("statistics {:?}, but its samples have {expected:?}", chunk.statistics))
+    }
+
+    fn check_histograms(&mut self, chunk: &Chunk) -> Result<(), String> {
+        self.histograms.clear();
+        self.histograms.decode(&mut self.decoder, chunk, i64::MIN, i64::MAX).map_err(|e| e.to_string())?;
+        let found = &self.histograms.0;
+        if found.len() != chunk.samples() {
+            return Err(format!("{} histograms, but the row says {}", found.len(), chunk.samples()));
+        }
+        if found.iter().filter(|(_, histogram)| histogram.is_stale()).count() != chunk.stale as usize {
+            return Err("another number of staleness markers than the row says".into());
+        }
+        match chunk.statistics == Statistics::default() {
+            true => Ok(()),
+            false => Err(format!("statistics {:?}, but histograms have none", chunk.statistics)),
+        }
     }
 }
 

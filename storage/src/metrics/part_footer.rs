@@ -101,10 +101,13 @@ pub(crate) fn metadata_value<'a>(metadata: &'a ParquetMetaData, key: &str) -> Op
     pairs.find(|pair| pair.key == key)?.value.as_deref()
 }
 
-/// That a file is of the format that is to be read.
-pub(crate) fn check_format(path: &Path, metadata: &ParquetMetaData, format: &str) -> Result<(), ReadError> {
+/// That a file is of one of the formats that can be read.
+pub(crate) fn check_format(path: &Path, metadata: &ParquetMetaData, formats: &[&str]) -> Result<(), ReadError> {
     match metadata_value(metadata, FORMAT_KEY) {
-        Some(found) if found == format => Ok(()),
-        found => Err(damaged(path, format!("{FORMAT_KEY} is {}, not {format}", found.unwrap_or("missing")))),
+        Some(found) if formats.contains(&found) => Ok(()),
+        found => {
+            let formats = formats.join(" or ");
+            Err(damaged(path, format!("{FORMAT_KEY} is {}, not {formats}", found.unwrap_or("missing"))))
+        }
     }
 }

@@ -12,15 +12,13 @@ use tokio::io::AsyncWriteExt;
 
 use super::{
     MetricsPart, PartError, ReadError,
-    chunk::{self, CHUNK_SAMPLES_MAX, Chunk, ChunkDecoder},
+    chunk::{Chunk, ChunkDecoder},
     labels_text,
     part_index::GroupIndex,
     part_write::{PartWriter, Totals},
+    samples::{Floats, Histograms, Samples, cut},
 };
 use crate::matcher::Matcher;
-
-/// A chunk of at least so many samples that nothing overlaps is copied as it is.
-const COPIED_SAMPLES_MIN: usize = CHUNK_SAMPLES_MAX / 2;
 
 /// A part that a merge has written to the object store.
 #[derive(Clone, Debug)]
@@ -67,22 +65,35 @@ impl Cut {
                 left.push(chunk);
                 continue;
             }
-            let Scratch { decoder, timestamps, values } = &mut *scratch;
-            timestamps.clear();
-            values.clear();
-            let ranges = [
-                (i64::MIN, self.min_ts.checked_sub(1)),
-                (self.max_ts.saturating_add(1), (self.max_ts < i64::MAX).then_some(i64::MAX)),
-            ];
-            for (from, to) in ranges {
-                let Some(to) = to else { continue };
-                decoder.decode(chunk.body(), from, to, timestamps, values).map_err(|e| e.to_string())?;
-            }
-            if !timestamps.is_empty() {
-                left.push(Chunk::encode(timestamps, values));
+            let Scratch { decoder, floats, histograms } = &mut *scratch;
+            match chunk.is_histogram() {
+                false => self.apply_to(&chunk, decoder, floats, &mut left)?,
+                true => self.apply_to(&chunk, decoder, histograms, &mut left)?,
             }
         }
+        left.sort_by_key(|chunk| chunk.first_ts); // what lost its beginning may begin behind the next of the other kind
         Ok(left)
+    }
+
+    /// What is left of one chunk that the range overlaps.
+    fn apply_to<S: Samples>(
+        &self,
+        chunk: &Chunk,
+        decoder: &mut ChunkDecoder,
+        samples: &mut S,
+        left: &mut Vec<Chunk>,
+    ) -> Result<(), String> {
+        samples.clear();
+        let ranges = [
+            (i64::MIN, self.min_ts.checked_sub(1)),
+            (self.max_ts.saturating_add(1), (self.max_ts < i64::MAX).then_some(i64::MAX)),
+        ];
+        for (from, to) in ranges {
+            let Some(to) = to else { continue };
+            samples.decode(decoder, chunk, from, to).map_err(|e| e.to_string())?;
+        }
+        cut(samples, true, left);
+        Ok(())
     }
 }
 
@@ -196,17 +207,29 @@ impl Cursor {
 #[derive(Default)]
 struct Scratch {
     decoder: ChunkDecoder,
-    timestamps: Vec<i64>,
-    values: Vec<f64>,
+    floats: Floats,
+    histograms: Histograms,
 }
 
-/// Chunks of one series to chunks in order of time that do not overlap.
-fn join(mut chunks: Vec<Ranked>, scratch: &mut Scratch) -> Result<Vec<Chunk>, String> {
+/// Chunks of one series to chunks in order of time; those of one kind do not overlap.
+fn join(chunks: Vec<Ranked>, scratch: &mut Scratch) -> Result<Vec<Chunk>, String> {
+    let (histograms, floats): (Vec<Ranked>, Vec<Ranked>) = chunks.into_iter().partition(|(_, c)| c.is_histogram());
+    let mut joined = join_kind(floats, &mut scratch.decoder, &mut scratch.floats)?;
+    if !histograms.is_empty() {
+        joined.append(&mut join_kind(histograms, &mut scratch.decoder, &mut scratch.histograms)?);
+        joined.sort_by_key(|chunk| chunk.first_ts);
+    }
+    Ok(joined)
+}
+
+fn join_kind<S: Samples>(
+    mut chunks: Vec<Ranked>,
+    decoder: &mut ChunkDecoder,
+    samples: &mut S,
+) -> Result<Vec<Chunk>, String> {
     chunks.sort_by_key(|(_, chunk)| chunk.first_ts);
     let mut joined = Vec::new();
-    let Scratch { decoder, timestamps, values } = scratch;
-    timestamps.clear();
-    values.clear();
+    samples.clear();
     let mut at = 0;
     while at < chunks.len() {
         let mut end = at + 1;
@@ -216,38 +239,22 @@ fn join(mut chunks: Vec<Ranked>, scratch: &mut Scratch) -> Result<Vec<Chunk>, St
             end += 1;
         }
         let lone = end - at == 1;
-        if lone && chunks[at].1.samples() >= COPIED_SAMPLES_MIN {
-            cut(timestamps, values, 1, &mut joined);
+        if lone && S::is_large(&chunks[at].1) {
+            cut(samples, true, &mut joined);
             joined.push(chunks[at].1.clone());
         } else {
-            let start = timestamps.len();
+            let start = samples.len();
             chunks[at..end].sort_by_key(|(rank, _)| *rank); // the last of equal timestamps stays
             for (_, chunk) in &chunks[at..end] {
-                let decoded = decoder.decode(chunk.body(), i64::MIN, i64::MAX, timestamps, values);
-                decoded.map_err(|e| e.to_string())?;
+                samples.decode(decoder, chunk, i64::MIN, i64::MAX).map_err(|e| e.to_string())?;
             }
             if !lone {
-                let (mut late_timestamps, mut late_values) = (timestamps.split_off(start), values.split_off(start));
-                chunk::resolve(&mut late_timestamps, &mut late_values);
-                timestamps.append(&mut late_timestamps);
-                values.append(&mut late_values);
+                samples.resolve(start);
             }
-            cut(timestamps, values, CHUNK_SAMPLES_MAX, &mut joined);
+            cut(samples, false, &mut joined);
         }
         at = end;
     }
-    cut(timestamps, values, 1, &mut joined);
+    cut(samples, true, &mut joined);
     Ok(joined)
-}
-
-/// Encodes full chunks off the front, and what is left if it is at least `samples_min`.
-fn cut(timestamps: &mut Vec<i64>, values: &mut Vec<f64>, samples_min: usize, out: &mut Vec<Chunk>) {
-    let mut start = 0;
-    while timestamps.len() - start >= samples_min {
-        let end = timestamps.len().min(start + CHUNK_SAMPLES_MAX);
-        out.push(Chunk::encode(&timestamps[start..end], &values[start..end]));
-        start = end;
-    }
-    timestamps.drain(..start);
-    values.drain(..start);
 }

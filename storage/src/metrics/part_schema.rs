@@ -12,17 +12,19 @@ use parquet::{
     arrow::arrow_writer::ArrowWriterOptions,
     basic::{Compression, Encoding, ZstdLevel},
     file::{
-        metadata::{KeyValue, SortingColumn},
+        metadata::SortingColumn,
         properties::{EnabledStatistics, WriterProperties, WriterVersion},
     },
     schema::types::ColumnPath,
 };
 use proto::Labels;
 
-use super::{chunk::Chunk, labels_text, part_footer::FORMAT_KEY};
+use super::{chunk::Chunk, labels_text};
 
-/// The version this program writes; it reads this and all older ones.
+/// What parts of floats alone are written as.
 pub(crate) const FORMAT: &str = "metrics/1";
+/// What a part with native histograms is written as: a program that knows none refuses it instead of failing at a row.
+pub(crate) const FORMAT_HISTOGRAMS: &str = "metrics/2";
 
 /// Most rows of a row group: what one cached index covers, and what shares one dictionary of timestamps.
 pub(crate) const GROUP_ROWS_MAX: usize = 8192;
@@ -99,7 +101,6 @@ pub(crate) fn writer_options() -> ArrowWriterOptions {
         .set_write_batch_size(64)
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::None)
-        .set_key_value_metadata(Some(vec![KeyValue::new(FORMAT_KEY.into(), FORMAT.to_string())]))
         .set_sorting_columns(Some(
             [column::METRIC, column::LABELS, column::FIRST_TS]
                 .map(|at| SortingColumn { column_idx: at as i32, descending: false, nulls_first: false })

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use parquet::{arrow::ArrowWriter, errors::ParquetError};
+use parquet::{arrow::ArrowWriter, errors::ParquetError, file::metadata::KeyValue};
 use proto::Labels;
 
 use super::{
-    HeadEpoch, ReadError,
+    HeadEpoch, ReadError, SeriesId,
     chunk::{self, CHUNK_SAMPLES_MAX, Chunk},
-    labels_text,
+    head_histograms, labels_text,
+    part_footer::FORMAT_KEY,
     part_schema::{self, RowGroupBuilder},
     part_sums::{self, Sums},
+    samples::{Histograms, cut},
 };
 
 /// A UTC day.
@@ -62,18 +64,48 @@ pub fn write_parts(epoch: &HeadEpoch) -> Result<Vec<EncodedPart>, PartError> {
         if !stream.ascending() {
             chunk::resolve(&mut timestamps, &mut values);
         }
+        let mut histograms = histogram_chunks(epoch, id);
         let mut start = 0;
-        for day in timestamps.chunk_by(|a, b| a.div_euclid(DAY_MS) == b.div_euclid(DAY_MS)) {
-            let number = day[0].div_euclid(DAY_MS);
-            let writer = match days.entry(number) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(DayWriter::new()?),
-            };
-            writer.add(&labels, day, &values[start..start + day.len()])?;
+        for day in timestamps.chunk_by(|a, b| day_of(*a) == day_of(*b)) {
+            let number = day_of(day[0]);
+            let beside = histograms.remove(&number).unwrap_or_default();
+            writer_of(&mut days, number)?.add(&labels, day, &values[start..start + day.len()], beside)?;
             start += day.len();
+        }
+        for (number, chunks) in histograms {
+            writer_of(&mut days, number)?.add(&labels, &[], &[], chunks)?;
         }
     }
     days.into_iter().map(|(day, writer)| writer.finish(day)).collect()
+}
+
+fn day_of(ts: i64) -> i64 {
+    ts.div_euclid(DAY_MS)
+}
+
+fn writer_of(days: &mut BTreeMap<i64, DayWriter>, day: i64) -> Result<&mut DayWriter, PartError> {
+    Ok(match days.entry(day) {
+        std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+        std::collections::btree_map::Entry::Vacant(entry) => entry.insert(DayWriter::new()?),
+    })
+}
+
+/// The chunks of a series' histograms, by day.
+fn histogram_chunks(epoch: &HeadEpoch, id: SeriesId) -> BTreeMap<i64, Vec<Chunk>> {
+    let mut days = BTreeMap::new();
+    let Some((_, stream)) = epoch.histograms([id].into_iter()).pop() else { return days };
+    let mut samples = Vec::new();
+    stream.read(i64::MIN, i64::MAX, &mut samples);
+    if !stream.ascending() {
+        head_histograms::resolve(&mut samples);
+    }
+    while let Some(day) = samples.first().map(|(ts, _)| day_of(*ts)) {
+        let rest = samples.split_off(samples.partition_point(|(ts, _)| day_of(*ts) == day));
+        let (mut of_day, mut chunks) = (Histograms(std::mem::replace(&mut samples, rest)), Vec::new());
+        cut(&mut of_day, true, &mut chunks);
+        days.insert(day, chunks);
+    }
+    days
 }
 
 /// What a writer of parts has counted.
@@ -106,6 +138,7 @@ pub(crate) struct PartWriter {
     rows: RowGroupBuilder,
     sums: Sums,
     totals: Totals,
+    has_histograms: bool,
 }
 
 impl PartWriter {
@@ -118,6 +151,7 @@ impl PartWriter {
             rows: RowGroupBuilder::default(),
             sums: Sums::default(),
             totals: Totals::new(),
+            has_histograms: false,
         })
     }
 
@@ -129,6 +163,7 @@ impl PartWriter {
     /// Adds a row; gives the bytes of the row group it completes, most often none.
     pub(crate) fn push(&mut self, labels: &Labels, chunk: Chunk) -> Result<Vec<u8>, ParquetError> {
         self.totals.note(&chunk);
+        self.has_histograms |= chunk.is_histogram();
         self.rows.push(labels, chunk);
         if self.rows.is_full() { self.flush() } else { Ok(Vec::new()) }
     }
@@ -149,6 +184,8 @@ impl PartWriter {
     /// The rest of the file, and what was counted.
     pub(crate) fn finish(mut self) -> Result<(Vec<u8>, Totals), ParquetError> {
         let mut rest = self.flush()?;
+        let format = if self.has_histograms { part_schema::FORMAT_HISTOGRAMS } else { part_schema::FORMAT };
+        self.writer.append_key_value_metadata(KeyValue::new(FORMAT_KEY.into(), format.to_owned()));
         self.writer.append_key_value_metadata(self.sums.finish());
         let mut tail = self.writer.into_inner()?;
         part_sums::seal_tail(&mut tail);
@@ -168,12 +205,27 @@ impl DayWriter {
         Ok(DayWriter { writer: PartWriter::new()?, bytes: Vec::new() })
     }
 
-    fn add(&mut self, labels: &Labels, timestamps: &[i64], values: &[f64]) -> Result<(), PartError> {
+    /// Adds a series: its floats, and chunks of its histograms, which stand among those of the floats by time.
+    fn add(
+        &mut self,
+        labels: &Labels,
+        timestamps: &[i64],
+        values: &[f64],
+        histograms: Vec<Chunk>,
+    ) -> Result<(), PartError> {
         self.writer.begin_series();
+        let mut histograms = histograms.into_iter().peekable();
         for (timestamps, values) in timestamps.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX)) {
-            let mut ready = self.writer.push(labels, Chunk::encode(timestamps, values))?;
-            self.bytes.append(&mut ready);
+            while let Some(chunk) = histograms.next_if(|chunk| chunk.first_ts < timestamps[0]) {
+                self.push(labels, chunk)?;
+            }
+            self.push(labels, Chunk::encode(timestamps, values))?;
         }
+        histograms.try_for_each(|chunk| self.push(labels, chunk))
+    }
+
+    fn push(&mut self, labels: &Labels, chunk: Chunk) -> Result<(), PartError> {
+        self.bytes.append(&mut self.writer.push(labels, chunk)?);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What a read of series asks for, what it gives, and how it can fail.
 
-use proto::Labels;
+use proto::{Histogram, Labels};
 
 use crate::matcher::Matcher;
 
@@ -19,15 +19,17 @@ pub struct SeriesQuery<'a> {
     pub samples_max: usize,
 }
 
-/// The samples of one series: timestamps strictly ascending, one value for each, staleness markers kept.
+/// The samples of one series, staleness markers kept: floats, and native histograms beside them. At no time are there both.
 #[derive(Clone, Debug)]
 pub struct SeriesSamples {
     /// The series.
     pub labels: Labels,
-    /// Milliseconds.
+    /// When the floats are, milliseconds, strictly ascending.
     pub timestamps_ms: Vec<i64>,
-    /// One for each timestamp.
+    /// One float for each timestamp.
     pub values: Vec<f64>,
+    /// The histograms, each with its time, milliseconds, strictly ascending.
+    pub histograms: Vec<(i64, Histogram)>,
 }
 
 /// Why a read gave no answer.

@@ -8,11 +8,12 @@ use std::{ops::Range, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hashbrown::HashMap;
-use proto::Labels;
+use proto::{Histogram, Labels};
 
 use super::{
     HeadEpoch, MetricsPart, MetricsView, ReadError, SeriesId, SeriesSamples,
     chunk::{self, ChunkBody, ChunkDecoder},
+    head_histograms,
     part_index::{GroupIndex, Row},
 };
 use crate::matcher::Matcher;
@@ -191,7 +192,8 @@ impl Plan {
     /// Reads and decodes what was planned, a row group or a share of an epoch on each thread where there is much of it. Series
     /// without a sample in the range are left out; sorted by labels.
     pub(crate) async fn read(self, range: (i64, i64), budget: Budget) -> Result<Vec<SeriesSamples>, ReadError> {
-        let empty = |labels| SeriesSamples { labels, timestamps_ms: Vec::new(), values: Vec::new() };
+        let empty =
+            |labels| SeriesSamples { labels, timestamps_ms: Vec::new(), values: Vec::new(), histograms: Vec::new() };
         let mut series: Vec<SeriesSamples> = self.series.into_iter().map(empty).collect();
         let mut samples = 0;
         let expected = self.samples.iter().sum::<usize>();
@@ -204,7 +206,7 @@ impl Plan {
         let mut reads = stream::iter(reads).buffered(READ_AHEAD_GROUPS);
         while let Some((places, columns)) = reads.try_next().await? {
             for (place, columns) in places.into_iter().zip(columns) {
-                samples += columns.values.len();
+                samples += columns.weight();
                 columns.move_to(&mut series[place as usize]);
             }
             budget.samples(samples)?;
@@ -213,14 +215,14 @@ impl Plan {
         for (epoch, found) in self.epochs {
             let expected = found.iter().map(|(_, place)| self.samples[*place]).sum();
             for (columns, (_, place)) in read_epoch(&epoch, &found, expected, range, budget)?.into_iter().zip(&found) {
-                samples += columns.values.len();
+                samples += columns.weight();
                 columns.move_to(&mut series[*place]);
             }
             budget.samples(samples)?;
             tokio::task::yield_now().await;
         }
-        series.retain(|s| !s.values.is_empty());
-        series.iter_mut().for_each(|s| chunk::resolve(&mut s.timestamps_ms, &mut s.values));
+        series.retain(|s| !s.values.is_empty() || !s.histograms.is_empty());
+        series.iter_mut().for_each(resolve);
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(series)
     }
@@ -231,9 +233,15 @@ impl Plan {
 struct Columns {
     timestamps_ms: Vec<i64>,
     values: Vec<f64>,
+    histograms: Vec<(i64, Histogram)>,
 }
 
 impl Columns {
+    /// How many samples it counts for in a budget.
+    fn weight(&self) -> usize {
+        self.values.len() + self.histograms.iter().map(|(_, histogram)| histogram.weight()).sum::<usize>()
+    }
+
     /// Behind what the series has already.
     fn move_to(self, series: &mut SeriesSamples) {
         if series.values.is_empty() {
@@ -242,7 +250,26 @@ impl Columns {
             series.timestamps_ms.extend_from_slice(&self.timestamps_ms);
             series.values.extend_from_slice(&self.values);
         }
+        if series.histograms.is_empty() {
+            series.histograms = self.histograms;
+        } else {
+            series.histograms.extend(self.histograms);
+        }
     }
+}
+
+/// One sample a timestamp: the one appended last, of a float and a histogram the histogram.
+fn resolve(series: &mut SeriesSamples) {
+    chunk::resolve(&mut series.timestamps_ms, &mut series.values);
+    if series.histograms.is_empty() {
+        return;
+    }
+    head_histograms::resolve(&mut series.histograms);
+    let histograms = &series.histograms;
+    let is_alone = |ts: &i64| histograms.binary_search_by_key(ts, |(ts, _)| *ts).is_err();
+    let mut alone = series.timestamps_ms.iter().map(is_alone).collect::<Vec<_>>().into_iter();
+    series.values.retain(|_| alone.next().unwrap_or(true));
+    series.timestamps_ms.retain(is_alone);
 }
 
 /// The samples of each series found in an epoch, about `expected` in all. Streams are copied a few at a time, so that the
@@ -257,12 +284,19 @@ fn read_epoch(
     let read = |share: &[(SeriesId, usize)]| {
         let (mut out, mut samples) = (Vec::with_capacity(share.len()), 0);
         for some in share.chunks(COPIED_STREAMS) {
+            let begin = out.len();
             for stream in epoch.streams(some.iter().map(|(id, _)| *id)) {
                 let mut columns = Columns::default();
                 stream.read(min_ts, max_ts, &mut columns.timestamps_ms, &mut columns.values);
                 samples += columns.values.len();
                 budget.samples(samples)?;
                 out.push(columns);
+            }
+            for (at, stream) in epoch.histograms(some.iter().map(|(id, _)| *id)) {
+                let columns: &mut Columns = &mut out[begin + at];
+                stream.read(min_ts, max_ts, &mut columns.histograms);
+                samples += columns.weight() - columns.values.len();
+                budget.samples(samples)?;
             }
         }
         Ok(out)
@@ -341,11 +375,15 @@ impl GroupPlan {
             for (at, body) in share {
                 let body = body.ok_or_else(|| self.part.damaged("a constant chunk without its value".into()))?;
                 let mut columns = Columns::default();
-                let decoded = decoder.decode(body, min_ts, max_ts, &mut columns.timestamps_ms, &mut columns.values);
+                let Columns { timestamps_ms, values, histograms } = &mut columns;
+                let decoded = match body.is_histogram() {
+                    false => decoder.decode(body, min_ts, max_ts, timestamps_ms, values),
+                    true => decoder.decode_histograms(body, min_ts, max_ts, histograms),
+                };
                 decoded.map_err(|e| {
                     self.part.damaged(format!("row {at} of those read of row group {}: {e}", self.group))
                 })?;
-                samples += columns.values.len();
+                samples += columns.weight();
                 budget.samples(samples)?;
                 out.push(columns);
             }

@@ -10,12 +10,13 @@
 //! | 4 | decimal pco | long chunks of counters and printed gauges |
 //! | 5 | float pco | computed values |
 //!
-//! Tag 16 is kept for native histograms. Varint codecs count by what the page's zstd will leave of them.
+//! Tag 16 says that the samples are native histograms (`values_histogram`), no floats. Varint codecs count by what the page's zstd will leave of them.
 
 use super::{
     codec::{CodecError, DECODED_SAMPLES_MAX, PCO_SAMPLES_MIN, damaged},
     decimal::Decimal,
-    values_decimal_pco, values_delta, values_delta2, values_float_pco, values_raw, values_runs, varint,
+    values_decimal_pco, values_delta, values_delta2, values_float_pco, values_histogram, values_raw, values_runs,
+    varint,
 };
 
 /// The one value, in every bit, of all `values`.
@@ -63,6 +64,7 @@ pub(crate) fn name(bytes: &[u8]) -> &'static str {
         Some(&values_delta2::TAG) => "decimal delta of delta",
         Some(&values_decimal_pco::TAG) => "decimal pco",
         Some(&values_float_pco::TAG) => "float pco",
+        Some(&values_histogram::TAG) => "histograms",
         _ => "unknown",
     }
 }
@@ -80,6 +82,7 @@ pub(crate) fn decode(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(
         values_delta2::TAG => values_delta2::decode(body, count, out),
         values_decimal_pco::TAG => values_decimal_pco::decode(body, count, out),
         values_float_pco::TAG => values_float_pco::decode(body, count, out),
+        values_histogram::TAG => Err(damaged("values", "histograms where floats are expected")),
         _ => Err(damaged("values", "unknown codec")),
     }
 }

@@ -73,7 +73,8 @@ impl MetricsView {
     }
 
     /// The flat SQL view: batches of [`super::flat_schema`], sorted by metric, labels, ts, a few series read at a time.
-    /// More than `series_max` series are [`ReadError::TooMuch`]; samples are not bounded, as they stream.
+    /// More than `series_max` series are [`ReadError::TooMuch`]; samples are not bounded, as they stream,
+    /// but for those of the series that are read together.
     pub async fn scan_flat(
         &self,
         matchers: &[Matcher],

@@ -80,11 +80,19 @@ async fn what_is_over_a_limit_is_refused_and_counted() {
     let bad = Append {
         tenant: "../x",
         origin: None,
-        rows: Rows::Samples(SampleRows { labels: &[], series: &[], timestamps_ms: &[], values: &[], families: &[] }),
+        rows: Rows::Samples(SampleRows {
+            labels: &[],
+            series: &[],
+            timestamps_ms: &[],
+            values: &[],
+            histograms: &[],
+            families: &[],
+        }),
         now_ms: T0,
     };
     assert!(matches!(store.append(bad), Err(AppendError::Malformed(_))));
-    let bad = SampleRows { labels: &[], series: &[0], timestamps_ms: &[T0], values: &[1.0], families: &[] };
+    let bad =
+        SampleRows { labels: &[], series: &[0], timestamps_ms: &[T0], values: &[1.0], histograms: &[], families: &[] };
     let bad = Append { tenant: "0", origin: None, rows: Rows::Samples(bad), now_ms: T0 };
     assert!(matches!(store.append(bad), Err(AppendError::Malformed(_))));
 }
@@ -192,8 +200,14 @@ async fn families_survive_flush_and_reopen() {
             let store = Store::open(place.config(dir.path()), T0).await.unwrap();
             if round == 0 {
                 let families = [family.clone()];
-                let rows =
-                    SampleRows { labels: &[], series: &[], timestamps_ms: &[], values: &[], families: &families };
+                let rows = SampleRows {
+                    labels: &[],
+                    series: &[],
+                    timestamps_ms: &[],
+                    values: &[],
+                    histograms: &[],
+                    families: &families,
+                };
                 let append = Append { tenant: "0", origin: None, rows: Rows::Samples(rows), now_ms: T0 };
                 store.append(append).unwrap().await.unwrap();
             }

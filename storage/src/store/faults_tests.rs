@@ -27,7 +27,7 @@ fn script() -> Vec<Result<Sent, u32>> {
     let sent = |n: u64| {
         let rows = match n % 2 {
             0 => SentRows::Samples(
-                (0..40).map(|i| (i % 7, T0 + n as i64 * 1000 + i64::from(i / 7), n * 100 + u64::from(i))).collect(),
+                (0..40).map(|i| (i % 7 * 4, T0 + n as i64 * 1000 + i64::from(i / 7), n * 100 + u64::from(i))).collect(),
             ),
             _ => SentRows::Logs((0..30).map(|i| (i % 3, T0 + n as i64, i64::from(i) + n as i64 * 100)).collect()),
         };
@@ -88,7 +88,7 @@ fn expected(of: &[Sent]) -> (Metrics, Vec<(String, i64, i64)>) {
         match &sent.rows {
             SentRows::Samples(rows) => {
                 for (series, ts, bits) in rows {
-                    metrics.entry(series_labels(*series)).or_default().insert(*ts, *bits);
+                    put(metrics.entry(series_labels(*series)).or_default(), *series, *ts, *bits);
                 }
             }
             SentRows::Logs(rows) => logs.extend(rows.iter().map(|(i, ts, pid)| (format!("db{i}"), *ts, *pid))),

@@ -29,7 +29,7 @@ impl Model {
             SentRows::Samples(rows) => {
                 for (series, ts, bits) in rows {
                     let of = self.samples.entry(sent.tenant).or_default();
-                    of.entry(series_labels(*series)).or_default().insert(*ts, *bits);
+                    put(of.entry(series_labels(*series)).or_default(), *series, *ts, *bits);
                 }
             }
             SentRows::Logs(rows) => {

@@ -8,11 +8,16 @@ use arrow::{
     datatypes::Int64Type,
 };
 use futures::TryStreamExt;
-use proto::{Class, EventsBuilder, Labels, Table, Value, refusal::Refusal, samples::Family};
+use proto::{
+    Class, EventsBuilder, Histogram, Labels, Table, Value,
+    histogram::{Counts, Layout, SCHEMA_CUSTOM, Shape, Span},
+    refusal::Refusal,
+    samples::Family,
+};
 
 use crate::{
-    Append, AppendError, Consumed, EventQuery, Keep, Limits, MatchOp, Matcher, OpenError, Origin, Outcome, Retention,
-    Rows, SampleRows, SeriesQuery, Store, StoreConfig, events::write::timestamps,
+    Append, AppendError, Consumed, EventQuery, HistogramRow, Keep, Limits, MatchOp, Matcher, OpenError, Origin,
+    Outcome, Retention, Rows, SampleRows, SeriesQuery, Store, StoreConfig, events::write::timestamps,
 };
 
 #[path = "cases_tests.rs"]
@@ -67,6 +72,47 @@ pub(super) fn series_labels(n: u32) -> Labels {
     Labels::from_pairs([("__name__", format!("metric_{}", n % 5)), ("instance", format!("db{}", n / 5))])
 }
 
+/// Series from this on have histograms, and a float now and then.
+pub(super) const HISTOGRAM_SERIES: u32 = 20;
+
+fn mixed(bits: u64) -> u64 {
+    bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
+}
+
+fn is_histogram(series: u32, bits: u64) -> bool {
+    series >= HISTOGRAM_SERIES && !mixed(bits).is_multiple_of(8)
+}
+
+/// The histogram whose sum has these bits: they decide its layout, its counts, and whether these are integers.
+pub(super) fn histogram_of(bits: u64) -> Histogram {
+    let mixed = mixed(bits);
+    let span = |offset, length| Span { offset, length };
+    let shape = match mixed % 5 {
+        0 => Shape { schema: SCHEMA_CUSTOM, positive: vec![span(1, 2)], bounds: vec![0.1, 0.5], ..Shape::default() },
+        1 => {
+            Shape { schema: 1, positive: vec![span(-3, 2), span(1, 3)], negative: vec![span(0, 1)], ..Shape::default() }
+        }
+        _ => Shape { schema: 1, zero_threshold: 0.001, positive: vec![span(-3, 2), span(1, 2)], ..Shape::default() },
+    };
+    let layout = Arc::new(Layout::new(shape).unwrap());
+    let mut counts: Vec<u64> = (0..layout.columns()).map(|at| mixed >> (at * 5) & 0xff).collect();
+    counts[1] = if layout.is_custom() { 0 } else { counts[1] };
+    counts[0] = counts[1..].iter().sum();
+    let counts = match mixed & 16 {
+        0 => Counts::Integers(counts),
+        _ => Counts::Floats(counts.iter().map(|n| *n as f64 / 4.0).collect()),
+    };
+    Histogram::new(layout, f64::from_bits(bits), counts).unwrap()
+}
+
+/// A sample into a model: of two of one time the later is the answer, of a float and a histogram the histogram.
+pub(super) fn put(samples: &mut BTreeMap<i64, u64>, series: u32, ts: i64, bits: u64) {
+    let stays = samples.get(&ts).is_some_and(|known| is_histogram(series, *known) && !is_histogram(series, bits));
+    if !stays {
+        samples.insert(ts, bits);
+    }
+}
+
 impl Sent {
     pub(super) async fn send(&self, store: &Store, now_ms: i64) -> Result<Outcome, AppendError> {
         self.send_read_at(store, now_ms, None).await
@@ -95,11 +141,24 @@ impl Sent {
             SentRows::Samples(rows) => {
                 let labels: Vec<Labels> = rows.iter().map(|r| series_labels(r.0)).collect();
                 let bytes: Vec<&[u8]> = labels.iter().map(Labels::as_bytes).collect();
+                let (mut histograms, mut series, mut timestamps_ms, mut values) = (vec![], vec![], vec![], vec![]);
+                for (at, (number, ts, bits)) in rows.iter().enumerate() {
+                    let row = at as u32;
+                    if is_histogram(*number, *bits) {
+                        let histogram = histogram_of(*bits);
+                        histograms.push(HistogramRow { series: row, timestamp_ms: *ts, histogram });
+                        continue;
+                    }
+                    series.push(row);
+                    timestamps_ms.push(*ts);
+                    values.push(f64::from_bits(*bits));
+                }
                 append(Rows::Samples(SampleRows {
                     labels: &bytes,
-                    series: &(0..rows.len() as u32).collect::<Vec<_>>(),
-                    timestamps_ms: &rows.iter().map(|r| r.1).collect::<Vec<_>>(),
-                    values: &rows.iter().map(|r| f64::from_bits(r.2)).collect::<Vec<_>>(),
+                    series: &series,
+                    timestamps_ms: &timestamps_ms,
+                    values: &values,
+                    histograms: &histograms,
                     families: &[],
                 }))?
             }
@@ -115,6 +174,7 @@ impl Sent {
     }
 }
 
+/// A float's bits, or those of a histogram's sum, which tell all of it.
 pub(super) type Metrics = BTreeMap<Labels, BTreeMap<i64, u64>>;
 
 /// All samples of a tenant.
@@ -131,7 +191,15 @@ pub(super) async fn all_samples(store: &Store, tenant: &str) -> Metrics {
     let mut out = Metrics::new();
     for series in found {
         assert!(series.timestamps_ms.windows(2).all(|w| w[0] < w[1]), "{:?}", series.timestamps_ms);
-        let samples = series.timestamps_ms.iter().copied().zip(series.values.iter().map(|v| v.to_bits())).collect();
+        let floats = series.timestamps_ms.iter().copied().zip(series.values.iter().map(|v| v.to_bits()));
+        assert!(series.histograms.is_sorted_by(|a, b| a.0 < b.0), "{:?}", series.histograms);
+        let histograms = series.histograms.iter().map(|(ts, histogram)| {
+            let bits = histogram.sum().to_bits();
+            assert_eq!(*histogram, histogram_of(bits));
+            (*ts, bits)
+        });
+        let samples: BTreeMap<i64, u64> = floats.chain(histograms).collect();
+        assert_eq!(samples.len(), series.values.len() + series.histograms.len(), "a float and a histogram at one time");
         assert!(out.insert(series.labels, samples).is_none(), "a series twice");
     }
     out

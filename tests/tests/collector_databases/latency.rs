@@ -110,6 +110,7 @@ async fn ask(payloads: &[Payload], question: &str) -> f64 {
             series: &samples.series,
             timestamps_ms: &samples.timestamps_ms,
             values: &samples.values,
+            histograms: &[],
             families: &[],
         };
         let append = Append { tenant: "0", origin: None, rows: Rows::Samples(rows), now_ms };

@@ -35,7 +35,8 @@ async fn start(samples_max: usize) -> Own {
             let labels = labels.map(|(name, value)| (name.to_owned(), value)).into();
             let value = |i: i64| ((i * 7919 + n as i64 * 104_729) % 100_003) as f64 / 7.0;
             let at = |i: i64| NOW_MS - 1_000 - i * INTERVAL_MS;
-            Series { labels, samples: (0..SAMPLES).rev().map(|i| (at(i), value(i))).collect() }
+            let samples = (0..SAMPLES).rev().map(|i| (at(i), value(i))).collect();
+            Series { labels, samples, histograms: Vec::new() }
         })
         .collect();
     for part in series.chunks(200) {

@@ -24,7 +24,8 @@ async fn queries_from_the_command_line() {
     let series = [("订单库", 1.5), ("db2", 20.0)].map(|(name, value)| {
         let labels = [("__name__", "pg_size"), ("库", name)];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Series { labels, samples: (0..=4).rev().map(|i| (NOW_MS - i * 15_000, value + i as f64)).collect() }
+        let samples = (0..=4).rev().map(|i| (NOW_MS - i * 15_000, value + i as f64)).collect();
+        Series { labels, samples, histograms: Vec::new() }
     });
     own.write(&series).await;
     let (server, time) = (format!("--server={}", own.url), format!("--time={}", NOW_MS / 1000));

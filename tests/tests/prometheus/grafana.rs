@@ -27,12 +27,12 @@ async fn start() -> Own {
     let mut series = samples::shop();
     let labels = [("__name__", "shop.sales"), ("店.名", "北京"), ("plain", "x")];
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    series.push(samples::Series { labels, samples: vec![(NOW_MS - 1_000, 7.0)] });
+    series.push(samples::Series { labels, samples: vec![(NOW_MS - 1_000, 7.0)], histograms: Vec::new() });
     for (job, instance, value) in [("postgres", "orders", 1.0), ("mysql", "stock", 0.0)] {
         let labels = [("__name__", "up"), ("job", job), ("instance", instance)];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let samples = (0..5).rev().map(|i| (NOW_MS - 500 - i * 10_000, value)).collect();
-        series.push(samples::Series { labels, samples });
+        series.push(samples::Series { labels, samples, histograms: Vec::new() });
     }
     own.write(&series).await;
     own

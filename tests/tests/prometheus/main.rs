@@ -9,6 +9,7 @@ mod budget;
 mod command_line;
 mod dice;
 mod grafana;
+mod native;
 mod own;
 mod peers;
 mod samples;
@@ -45,9 +46,18 @@ fn whens() -> [When; 2] {
     [When::Range(at(240), at(1500), 90), When::At(at(1333))]
 }
 
-async fn start() -> Option<(Peers, Vec<Series>)> {
-    if Command::new("prometheus").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+/// Says so if there is no Prometheus.
+fn skipped() -> bool {
+    let missing =
+        Command::new("prometheus").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err();
+    if missing {
         println!("skipped: prometheus is not installed (Debian package prometheus)");
+    }
+    missing
+}
+
+async fn start() -> Option<(Peers, Vec<Series>)> {
+    if skipped() {
         return None;
     }
     let mut series = samples::shop();

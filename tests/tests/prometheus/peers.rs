@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ingest::admission::Clock;
 use serde_json::Value;
 use tests::wait::until;
 
@@ -73,22 +74,47 @@ pub struct Said {
 impl Peers {
     /// Starts both and writes `series` to both.
     pub async fn start(series: &[Series]) -> Peers {
-        let folder = tempfile::tempdir().unwrap();
-        let (prometheus, theirs) = start_prometheus(folder.path());
-        let ours = Own::start(tempfile::tempdir().unwrap(), "alerting: {builtin_rules: false}", || CLOCK_MS).await;
+        let peers = Peers::start_empty("{}\n", || CLOCK_MS).await;
+        let Peers { ours, theirs, .. } = &peers;
         let client = &ours.client;
-        let ready = until(PATIENCE, async || {
-            let answer = client.get(format!("{theirs}/-/ready")).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        });
-        ready.await.expect("prometheus is ready");
         for part in series.chunks(SERIES_PER_WRITE) {
             own::write(client, &ours.url, part).await;
-            own::write(client, &theirs, part).await;
+            own::write(client, theirs, part).await;
         }
         // what is asked comes from parts
         ours.server.store.flush(CLOCK_MS).await.unwrap();
+        peers
+    }
+
+    /// Starts both; Prometheus sends what is written to it on to ours. `clock`: ours.
+    pub async fn start_forwarding(clock: Clock) -> Peers {
+        let config = "remote_write: [{url: OURS/api/v1/write, send_native_histograms: true, send_exemplars: false,\
+                      queue_config: {batch_send_deadline: 100ms}}]\n";
+        Peers::start_empty(config, clock).await
+    }
+
+    /// `OURS` in Prometheus' config stands for our URL.
+    async fn start_empty(config: &str, clock: Clock) -> Peers {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = Own::start(tempfile::tempdir().unwrap(), "alerting: {builtin_rules: false}", clock).await;
+        let (prometheus, theirs) = start_prometheus(folder.path(), &config.replace("OURS", &ours.url));
+        let ready = until(PATIENCE, async || {
+            let answer = ours.client.get(format!("{theirs}/-/ready")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        });
+        ready.await.expect("prometheus is ready");
         Peers { ours, theirs, _prometheus: prometheus, _folder: folder }
+    }
+
+    /// Writes series to Prometheus alone.
+    pub async fn write_theirs(&self, series: &[Series]) {
+        own::write(&self.ours.client, &self.theirs, series).await;
+    }
+
+    /// Writes more series to ours alone.
+    pub async fn write_ours(&self, series: &[Series]) {
+        self.ours.write(series).await;
+        self.ours.server.store.flush(CLOCK_MS).await.unwrap();
     }
 
     /// Stops ours; Prometheus ends with the value.
@@ -140,9 +166,9 @@ impl Peers {
     }
 }
 
-fn start_prometheus(folder: &Path) -> (Running, String) {
+fn start_prometheus(folder: &Path, config: &str) -> (Running, String) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    std::fs::write(folder.join("prometheus.yml"), "{}\n").unwrap();
+    std::fs::write(folder.join("prometheus.yml"), config).unwrap();
     let log = std::fs::File::create(folder.join("prometheus.log")).unwrap();
     let mut command = Command::new("prometheus");
     command.args([
@@ -151,7 +177,7 @@ fn start_prometheus(folder: &Path) -> (Running, String) {
         format!("--web.listen-address=127.0.0.1:{port}"),
         "--storage.tsdb.retention.time=100y".into(),
         "--web.enable-remote-write-receiver".into(),
-        "--enable-feature=promql-per-step-stats".into(),
+        "--enable-feature=promql-per-step-stats,native-histograms".into(),
         "--log.level=error".into(),
     ]);
     let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();

@@ -24,6 +24,8 @@ pub struct Series {
     pub labels: BTreeMap<String, String>,
     /// Times (milliseconds) and values.
     pub samples: Vec<(i64, f64)>,
+    /// Times and native histograms.
+    pub histograms: Vec<(i64, proto::Histogram)>,
 }
 
 #[derive(serde::Deserialize)]
@@ -41,7 +43,8 @@ pub fn capture(path: &str, every: usize) -> Vec<Series> {
         .map(|line| {
             let line: Line = serde_json::from_str(&line.unwrap()).unwrap();
             let values = line.values.into_iter().map(|v| v.unwrap_or(f64::NAN));
-            Series { labels: line.metric, samples: line.timestamps.into_iter().zip(values).collect() }
+            let samples = line.timestamps.into_iter().zip(values).collect();
+            Series { labels: line.metric, samples, histograms: Vec::new() }
         })
         .collect();
     let last_ms = all.iter().filter_map(|s| s.samples.last()).map(|s| s.0).max().unwrap_or(0);
@@ -62,7 +65,7 @@ pub fn shop() -> Vec<Series> {
     let mut add = |name: &str, labels: &[(&str, &str)], samples: Vec<(i64, f64)>| {
         let pairs = labels.iter().map(|(n, v)| (n.to_string(), v.to_string()));
         let labels = pairs.chain([("__name__".to_owned(), name.to_owned()), ("job".into(), "shop".into())]).collect();
-        out.push(Series { labels, samples });
+        out.push(Series { labels, samples, histograms: Vec::new() });
     };
     for (shop, ms) in [("north", 101), ("south", 202), ("west", 303)] {
         add("shop_info", &[("shop", shop), ("version", &format!("1.{ms}"))], times(ms).map(|t| (t, 1.0)).collect());
@@ -124,7 +127,8 @@ pub fn shop() -> Vec<Series> {
     out
 }
 
-fn put_varint(out: &mut Vec<u8>, mut rest: u64) {
+/// Appends a number as protobuf does.
+pub fn put_varint(out: &mut Vec<u8>, mut rest: u64) {
     while rest >= 0x80 {
         out.push(rest as u8 | 0x80);
         rest >>= 7;
@@ -132,7 +136,8 @@ fn put_varint(out: &mut Vec<u8>, mut rest: u64) {
     out.push(rest as u8);
 }
 
-fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+/// Appends a field of bytes.
+pub fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     out.push(number << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -156,6 +161,9 @@ pub fn write_request(series: &[Series]) -> Vec<u8> {
             part.push(0x10);
             put_varint(&mut part, *at_ms as u64);
             put_bytes(&mut one, 2, &part);
+        }
+        for (at_ms, histogram) in &s.histograms {
+            put_bytes(&mut one, 4, &super::native::message(*at_ms, histogram));
         }
         put_bytes(&mut request, 1, &one);
     }

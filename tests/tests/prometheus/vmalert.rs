@@ -43,7 +43,8 @@ async fn vmalert_evaluates_rules_on_us() {
     let series = [("north", "a", 7.0), ("north", "b", 5.0), ("south", "a", 3.0)].map(|(shop, till, value)| {
         let labels = [("__name__", "shop_till"), ("shop", shop), ("till", till)];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        samples::Series { labels, samples: (-4..=8).map(|i| (now + i * 60_000, value)).collect() }
+        let samples = (-4..=8).map(|i| (now + i * 60_000, value)).collect();
+        samples::Series { labels, samples, histograms: Vec::new() }
     });
     own.write(&series).await;
     let rules = own.folder.path().join("vmalert.yml");
