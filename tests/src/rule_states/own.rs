@@ -139,7 +139,7 @@ pub async fn heal(stage: &mut Stage, states: &mut OwnStates) -> anyhow::Result<(
     Ok(())
 }
 
-/// The smallest spool there is, and text that its lines hardly compress below: several times as much.
+/// The smallest spool there is, and lines of letters, which the mask leaves, that compress to twice as much.
 const SPOOL: &str = "16MiB";
 const SPILLED_LINES: usize = 60_000;
 const SPILLED_BYTES: usize = 1_000;
@@ -166,7 +166,7 @@ pub async fn fill_spool(stage: &mut Stage) -> anyhow::Result<()> {
     let (mut random, mut bytes) = (fastrand::Rng::new(), vec![0; SPILLED_BYTES]);
     for i in 0..SPILLED_LINES {
         random.fill(&mut bytes);
-        bytes.iter_mut().for_each(|b| *b = b'!' + *b % 64);
+        bytes.iter_mut().for_each(|b| *b = b'a' + *b % 26);
         text += &format!("2026-01-01 00:00:00.000 UTC [{i}] LOG:  {}\n", str::from_utf8(&bytes)?);
     }
     fs::write(stage.path("spilled.log"), text)?;
@@ -183,7 +183,7 @@ pub async fn fill_spool(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 /// How long a loss may take to be there and told.
-const LOSS: Duration = Duration::from_secs(120);
+const LOSS: Duration = Duration::from_secs(600);
 
 /// Rules about maintenance, made alone: nothing is flushed meanwhile.
 pub const MAINTENANCE: [&str; 1] = ["MaintenanceFails"];
