@@ -27,14 +27,7 @@ pub(crate) fn with_rows<T>(payload: &Payload, take: impl FnOnce(Rows<'_>) -> T) 
 pub(crate) fn with_no_rows<T>(class: Class, take: impl FnOnce(Rows<'_>) -> T) -> T {
     match Table::of_class(class) {
         Some(table) => take(Rows::Events(&EventsBuilder::new(table).build())),
-        None => take(Rows::Samples(SampleRows {
-            labels: &[],
-            series: &[],
-            timestamps_ms: &[],
-            values: &[],
-            histograms: &[],
-            families: &[],
-        })),
+        None => take(Rows::Samples(SampleRows::default())),
     }
 }
 

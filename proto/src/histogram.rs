@@ -20,7 +20,7 @@ pub const BUCKETS_MAX: usize = 4096;
 pub const TOTALS: usize = 2;
 
 /// What its sender knows about a counter reset between a sample and the one before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ResetHint {
     /// Nothing: compare the samples.
     #[default]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use proto::histogram::{Counts, HistogramError, Layout, ResetHint as StoredHint, Shape, Span, TOTALS};
+use proto::histogram::{Counts, HistogramError, Layout, ResetHint, Shape, Span, TOTALS};
 
-use crate::promql::{Histogram, histogram::ResetHint};
+use crate::promql::Histogram;
 
 /// Stored samples, in order of time, as PromQL computes with them. What their sender knew of resets since its sample before is
 /// not believed where it says that there was none: that sample may have been lost, or another may have come between.
@@ -35,11 +35,7 @@ fn one(stored: &proto::Histogram, bounds: Arc<[f64]>) -> Histogram {
     };
     let negative_at = TOTALS + layout.positive_buckets();
     Histogram {
-        hint: match shape.hint {
-            StoredHint::Reset => ResetHint::Reset,
-            StoredHint::Gauge => ResetHint::Gauge,
-            StoredHint::Unknown | StoredHint::NotReset => ResetHint::Unknown,
-        },
+        hint: without_not_reset(shape.hint),
         schema: shape.schema,
         zero_threshold: shape.zero_threshold,
         zero_count: count(1),
@@ -54,11 +50,7 @@ fn one(stored: &proto::Histogram, bounds: Arc<[f64]>) -> Histogram {
 /// An answer as it is stored, counting in floats; an error if it is none that may be, such as one with negative counts.
 pub fn storable(histogram: &Histogram) -> Result<proto::Histogram, HistogramError> {
     let shape = Shape {
-        hint: match histogram.hint {
-            ResetHint::Reset => StoredHint::Reset,
-            ResetHint::Gauge => StoredHint::Gauge,
-            ResetHint::Unknown | ResetHint::NotReset => StoredHint::Unknown,
-        },
+        hint: without_not_reset(histogram.hint),
         schema: histogram.schema,
         zero_threshold: histogram.zero_threshold,
         positive: spans(&histogram.positive),
@@ -69,6 +61,11 @@ pub fn storable(histogram: &Histogram) -> Result<proto::Histogram, HistogramErro
     let buckets = histogram.positive.iter().chain(&histogram.negative).map(|(_, count)| *count);
     let counts = Counts::Floats(totals.chain(buckets).collect());
     proto::Histogram::new(Arc::new(Layout::new(shape)?), histogram.sum, counts)
+}
+
+/// That there was no reset holds between two samples only, which may be others by now.
+fn without_not_reset(hint: ResetHint) -> ResetHint {
+    if hint == ResetHint::NotReset { ResetHint::Unknown } else { hint }
 }
 
 /// The spans of buckets whose indices ascend.

@@ -7,24 +7,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub use proto::histogram::{ResetHint, SCHEMA_CUSTOM};
+
 use super::number::format_g;
-
-/// The schema that marks custom buckets.
-pub const SCHEMA_CUSTOM: i32 = -53;
-
-/// What is known about a counter reset between a sample and the one before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ResetHint {
-    /// Nothing: compare the samples.
-    #[default]
-    Unknown,
-    /// There was one.
-    Reset,
-    /// There was none.
-    NotReset,
-    /// The histogram is not a counter.
-    Gauge,
-}
 
 /// One histogram sample.
 #[derive(Clone, Debug, Default)]
