@@ -5,7 +5,7 @@
 //! column at a time (`columns`), or slide over plain slices (`range`), aggregations take series as they stream by (`aggregate`), vectors are matched once by labels (`binary_match`). This module reads no clock, does no
 //! I/O of its own and keeps nothing between queries; limits and the stop check are arguments.
 //!
-//! Reading order: `token`, `lexer`, `ast`, `parser*`, `check`, `format`, `pretty` · `source`, `selection`, `memory` · `value`, `eval*`,
+//! Reading order: `token`, `lexer`, `ast`, `parser*`, `check`, `format`, `pretty` · `source`, `digest` (windows told by statistics), `selection`, `memory` · `value`, `eval*`,
 //! `window`, `window_plan`, `range`, `running`, `columns*`, `functions` (the list of all), `function_*` · `aggregate*`, `binary*`, `info` · `histogram*`,
 //! `quantile`, `kahan` · `engine`, `budget`, `annotations`, `json` · `notation` (series as test scripts write them).
 
@@ -25,6 +25,7 @@ mod columns_rate;
 mod columns_sliding;
 #[cfg(test)]
 mod columns_tests;
+pub mod digest;
 mod durations;
 mod edges;
 mod edges_histogram;

@@ -13,11 +13,12 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
-use storage::{MatchOp, Matcher, ReadError, SeriesQuery, Snapshot};
+use storage::{MatchOp, Matcher, ReadError, SeriesQuery, Snapshot, WholeChunk, WholeChunks};
 
 use crate::histogram;
 use crate::promql::{
     MemorySource, Stop,
+    digest::{Digest, Digested, Run},
     matcher::MatchOp as AskedOp,
     source::{Selection, SeriesSamples, Source, SourceError},
 };
@@ -46,6 +47,21 @@ impl StoreSource {
     /// How long reads took until now.
     pub(crate) fn reading(&self) -> Duration {
         Duration::from_nanos(self.reading_ns.load(Relaxed))
+    }
+
+    /// Series of which chunks are told by their statistics; `None` if one can't be put together from them: it has histograms beside
+    /// them, or a sample came into a chunk meanwhile.
+    async fn digests(
+        &self,
+        query: &SeriesQuery<'_>,
+        digested: Digested,
+    ) -> Result<Option<Vec<SeriesSamples>>, SourceError> {
+        let whole = match digested {
+            Digested::Extremes => WholeChunks::Any,
+            Digested::Resets => WholeChunks::Rising,
+        };
+        let series = self.unless_stopped(self.snapshot.select_whole(query, whole)).await?;
+        Ok(series.into_iter().map(digest).collect())
     }
 
     /// The answer of a read, unless it is to stop before. The store yields between pieces of its work, and is then left.
@@ -89,12 +105,17 @@ impl Source for StoreSource {
             samples_max: selection.samples_max,
         };
         let began = crate::querier::now();
+        // what is read beside it is joined sample by sample
+        let digests = match selection.digested.filter(|_| self.beside.is_none()) {
+            Some(digested) => self.digests(&query, digested).await?,
+            None => None,
+        };
+        if let Some(found) = digests {
+            self.reading_ns.fetch_add((crate::querier::now() - began).as_nanos() as u64, Relaxed);
+            return Ok(found);
+        }
         let series = self.unless_stopped(self.snapshot.select(&query)).await?;
         self.reading_ns.fetch_add((crate::querier::now() - began).as_nanos() as u64, Relaxed);
-        let computed = |s: storage::SeriesSamples| SeriesSamples {
-            histograms: histogram::computed(s.histograms),
-            ..SeriesSamples::floats(s.labels, s.timestamps_ms, s.values)
-        };
         let mut found: Vec<SeriesSamples> = series.into_iter().map(computed).collect();
         if let Some(beside) = &self.beside {
             for more in beside.read().find(selection)? {
@@ -106,6 +127,35 @@ impl Source for StoreSource {
         }
         Ok(found)
     }
+}
+
+fn computed(series: storage::SeriesSamples) -> SeriesSamples {
+    SeriesSamples {
+        histograms: histogram::computed(series.histograms),
+        ..SeriesSamples::floats(series.labels, series.timestamps_ms, series.values)
+    }
+}
+
+/// The series as a digest if it has chunks that were not decoded, else as it is.
+fn digest(series: storage::SeriesSamples) -> Option<SeriesSamples> {
+    if series.whole.is_empty() {
+        return Some(computed(series));
+    }
+    if !series.histograms.is_empty() {
+        return None;
+    }
+    let run = |chunk: &WholeChunk| Run {
+        first_ms: chunk.first_ms,
+        last_ms: chunk.last_ms,
+        count: u64::from(chunk.count),
+        first: chunk.first,
+        last: chunk.last,
+        min: chunk.min,
+        max: chunk.max,
+    };
+    let runs: Vec<Run> = series.whole.iter().map(run).collect();
+    let digest = Digest::join(&runs, &series.timestamps_ms, &series.values)?;
+    Some(SeriesSamples { digest: Some(digest), ..SeriesSamples::floats(series.labels, Vec::new(), Vec::new()) })
 }
 
 /// Puts the samples of both into one series, in order of time.

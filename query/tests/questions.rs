@@ -283,3 +283,92 @@ async fn searches_find_what_comparing_every_row_finds() {
     }
     assert!(found > conditions, "only {found} rows were found: the conditions prove little");
 }
+
+/// Appends `rows` of (series, time, value) to series of the metric `m` that differ by a number.
+async fn append_numbered(store: &Store, rows: &[(u32, i64, f64)]) {
+    let most = rows.iter().map(|(n, _, _)| *n).max().unwrap_or(0);
+    let series: Vec<Labels> =
+        (0..=most).map(|n| Labels::from_pairs([("__name__", "m"), ("n", &format!("{n:02}"))])).collect();
+    let labels: Vec<&[u8]> = series.iter().map(Labels::as_bytes).collect();
+    let (of, rest): (Vec<u32>, Vec<(i64, f64)>) = rows.iter().map(|(n, t, v)| (*n, (*t, *v))).unzip();
+    let (timestamps_ms, values): (Vec<i64>, Vec<f64>) = rest.into_iter().unzip();
+    let rows = SampleRows {
+        labels: &labels,
+        series: &of,
+        timestamps_ms: &timestamps_ms,
+        values: &values,
+        histograms: &[],
+        families: &[],
+    };
+    append(store, Rows::Samples(rows)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_of_chunks_answer_what_samples_do() {
+    const SERIES: u32 = 24;
+    const SAMPLES: i64 = 400;
+    let start = NOW_MS - 6 * 3_600_000;
+    let folder = tempfile::tempdir().unwrap();
+    let config = StoreConfig { data_dir: folder.path().join("data"), ..StoreConfig::default() };
+    let store = Store::open(config, NOW_MS).await.unwrap();
+    let mut rng = fastrand::Rng::with_seed(7);
+    let value = |rng: &mut fastrand::Rng, n: u32, i: i64| match n % 8 {
+        0 => i as f64,
+        1 => (i % 150) as f64,
+        2 => rng.f64() * 100.0 - 50.0,
+        3 => 42.0,
+        4 if i % 90 == 7 => f64::NAN,
+        4 => (i / 10) as f64,
+        5 if i % 200 == 199 => f64::from_bits(query::promql::STALE_NAN_BITS),
+        5 => (i / 7) as f64,
+        6 if i % 30 == 0 => -0.0,
+        6 => 0.0,
+        _ => *rng.choice(&[f64::INFINITY, -1.0, 7.5]).unwrap(),
+    };
+    // three parts, and the newest in memory
+    for piece in 0..4 {
+        let times = piece * SAMPLES..(piece + 1) * SAMPLES;
+        let mut rows: Vec<(u32, i64, f64)> = (0..SERIES)
+            .flat_map(|n| times.clone().map(move |i| (n, i)))
+            .map(|(n, i)| (n, start + i * 10_000, value(&mut rng, n, i)))
+            .collect();
+        if piece == 2 {
+            // late ones into the part before, a duplicate among them
+            rows.extend([(8, start + 150 * 10_000 + 1, 1e6), (9, start + 150 * 10_000, 1e6), (10, start + 5, 3.0)]);
+        }
+        append_numbered(&store, &rows).await;
+        if piece < 3 {
+            store.flush(NOW_MS).await.unwrap();
+        }
+    }
+    let querier = Querier::new(store.clone(), QueryLimits::default());
+    let functions =
+        "count_over_time present_over_time first_over_time last_over_time min_over_time max_over_time ts_of_first_over_time \
+         ts_of_last_over_time delta rate increase";
+    let ask = async |text: &str, at: i64, per_step_stats: bool| {
+        let when = query::When::At(at);
+        let answer = querier.promql(&query::Ask { per_step_stats, ..query::Ask::new("0", text, when) }).await.unwrap();
+        (answer.stats.queried, format!("{:?}", answer.value))
+    };
+    for merged in [false, true] {
+        if merged {
+            store.maintain(NOW_MS).await.unwrap();
+        }
+        for function in functions.split(' ') {
+            for (range_s, end) in [(16_000, 1599), (16_000, 1400), (5_000, 1100), (9_000, 900), (100, 700), (40_000, 2000)] {
+                let text = format!("{function}(m[{range_s}s])");
+                let at = start + end * 10_000 + rng.i64(0..2) * 3_000;
+                assert_eq!(ask(&text, at, false).await, ask(&text, at, true).await, "{text} at {at}, merged: {merged}");
+            }
+        }
+        let text = "sum(max_over_time(m[3h] offset 1h)) - sum(min_over_time(m[3h] @ 1767220000)) + sum(m)";
+        assert_eq!(ask(text, NOW_MS - 7_200_000, false).await, ask(text, NOW_MS - 7_200_000, true).await, "{text}");
+    }
+    // they are not read: a question is answered whose samples are more than it may load
+    let narrow = Querier::new(store, QueryLimits { samples_max: 15_000, ..QueryLimits::default() });
+    let text = "max_over_time(m[5h])";
+    let ask = |per_step_stats| query::Ask { per_step_stats, ..query::Ask::new("0", text, query::When::At(NOW_MS)) };
+    let found = narrow.promql(&ask(false)).await.unwrap();
+    assert!(found.stats.queried > 15_000, "{} samples were looked at", found.stats.queried);
+    assert!(narrow.promql(&ask(true)).await.is_err(), "sample by sample it is too much");
+}

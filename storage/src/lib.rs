@@ -52,7 +52,7 @@ pub use error::{AppendError, MaintainError, OpenError};
 pub use events::{event_schema, need::Need};
 pub use inspect::{Inspection, inspect};
 pub use matcher::{MatchOp, Matcher, MatcherError};
-pub use metrics::{ReadError, SeriesQuery, SeriesSamples};
+pub use metrics::{ReadError, SeriesQuery, SeriesSamples, WholeChunk, WholeChunks};
 pub use proto::samples::{Family, HistogramRow};
 pub use read_cache::ReadCache;
 pub use snapshot::{EventQuery, Snapshot};

@@ -52,6 +52,7 @@ mod values_raw;
 mod values_runs;
 mod varint;
 mod view;
+mod whole;
 
 #[cfg(test)]
 mod codec_tests;
@@ -75,3 +76,5 @@ pub use part_merge::{MergedPart, merge_parts};
 pub use part_write::{DAY_MS, EncodedPart, PartError, write_parts};
 pub use read::{ReadError, SeriesQuery, SeriesSamples};
 pub use view::MetricsView;
+pub(crate) use whole::GroupStatistics;
+pub use whole::{WholeChunk, WholeChunks};

@@ -1,4 +1,4 @@
-//! Footers of parts, and row group indexes and bodies of metrics parts, kept while memory allows.
+//! Footers of parts, and row group indexes, bodies and statistics of metrics parts, kept while memory allows.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 
 use crate::{
-    metrics::{Bodies, Footer, GroupIndex},
+    metrics::{Bodies, Footer, GroupIndex, GroupStatistics},
     stats::ReadCacheStats,
 };
 
@@ -19,12 +19,14 @@ pub(crate) enum Key {
     Footer(Path),
     Group(Path, usize),
     Bodies(Path, usize),
+    Statistics(Path, usize),
 }
 
 impl Key {
     fn part(&self) -> &Path {
-        let (Key::Footer(part) | Key::Group(part, _) | Key::Bodies(part, _)) = self;
-        part
+        match self {
+            Key::Footer(part) | Key::Group(part, _) | Key::Bodies(part, _) | Key::Statistics(part, _) => part,
+        }
     }
 }
 
@@ -35,6 +37,7 @@ pub(crate) enum Piece {
     Group(Arc<GroupIndex>),
     /// Of all rows of a row group; `None`: they were asked for once, which is not yet worth the memory.
     Bodies(Option<Arc<Bodies>>),
+    Statistics(Arc<GroupStatistics>),
 }
 
 struct Slot {

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream::BoxStream};
 use proto::{Labels, Table, samples::Family};
 
 use crate::{
-    Matcher, Need, ReadError, SeriesQuery, SeriesSamples,
+    Matcher, Need, ReadError, SeriesQuery, SeriesSamples, WholeChunks,
     events::{
         EventHead,
         read::{EventParts, Scan},
@@ -87,6 +87,15 @@ impl Snapshot {
     /// last appended wins); series without any are left out.
     pub async fn select(&self, query: &SeriesQuery<'_>) -> Result<Vec<SeriesSamples>, ReadError> {
         self.metrics(query.min_ms, query.max_ms).select(query).await
+    }
+
+    /// The same for those who want to know of a whole range: chunks whose statistics say enough are not decoded.
+    pub async fn select_whole(
+        &self,
+        query: &SeriesQuery<'_>,
+        whole: WholeChunks,
+    ) -> Result<Vec<SeriesSamples>, ReadError> {
+        self.metrics(query.min_ms, query.max_ms).select_whole(query, whole).await
     }
 
     /// Matching series that may have samples in the range, sorted, at most `limit`.

@@ -130,6 +130,17 @@ impl Evaluator<'_> {
                     step: 0,
                 };
                 let mut out = Series::absent(labels.clone(), steps.count);
+                if let Some(digest) = samples.digest {
+                    let end = placement.end(steps.start_ms);
+                    self.budget.look_at(steps, 0, digest.count());
+                    if counts {
+                        note_non_counter(&context, labels);
+                    }
+                    let Some(value) = digest.value(name, (end - placement.range_ms, end)) else { return Ok(None) };
+                    out.floats[0] = value;
+                    out.drop_name = dropped;
+                    return Ok(Some(if keeps_name { out } else { self.drop_name(out) }));
+                }
                 let is_plain = edges == Edges::Inside && samples.are_floats(self.options.use_start_timestamps);
                 if is_plain
                     && !self.options.per_step_stats

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ast::{At, DurationExpr, Edges, Expr, Selector};
 use super::budget::Budget;
+use super::digest::Digested;
 use super::durations::QueryTimes;
 use super::histogram::ResetHint;
 use super::source::{Selection, SeriesSamples, Source, SourceError};
@@ -41,6 +42,8 @@ struct Context {
     start_ms: i64,
     end_ms: i64,
     step_ms: i64,
+    /// Whether there is one evaluation time, so that a window is looked at once.
+    is_one_step: bool,
     function: &'static str,
     stats_only: bool,
 }
@@ -85,6 +88,7 @@ pub(super) async fn load(
         start_ms: times.start_ms,
         end_ms: times.end_ms,
         step_ms: times.step_ms,
+        is_one_step: times.start_ms == times.end_ms && !options.per_step_stats,
         function: "",
         stats_only: false,
     };
@@ -96,7 +100,8 @@ pub(super) async fn load(
         let mut selection = need.selection;
         let range_ms = selection.range_ms;
         let same = done.iter().find(|(s, _)| {
-            s.matchers == selection.matchers && s.start_ms == selection.start_ms && s.end_ms == selection.end_ms
+            let is_same_time = s.start_ms == selection.start_ms && s.end_ms == selection.end_ms;
+            s.matchers == selection.matchers && is_same_time && s.digested == selection.digested
         });
         let series = match same {
             Some((_, series)) => series.clone(),
@@ -129,7 +134,7 @@ fn is_living(series: &SeriesSamples, range_ms: i64) -> bool {
     let counts = |value: &f64| value.to_bits() != STALE_NAN_BITS;
     let mut values = series.values.iter();
     let floats = if range_ms == 0 { values.next_back().is_some_and(counts) } else { values.any(counts) };
-    floats || series.histograms.iter().any(|(_, h)| !h.is_stale())
+    floats || series.digest.is_some() || series.histograms.iter().any(|(_, h)| !h.is_stale())
 }
 
 fn gather(
@@ -152,6 +157,8 @@ fn gather(
             Edges::Anchored => left += lookback,
             Edges::Smoothed => (left, right) = (if range_ms == 0 { lookback } else { range_ms + lookback }, lookback),
         }
+        let is_one_window = range_ms > 0 && start == end && selector.edges == Edges::Inside;
+        let digested = Digested::of(context.function).filter(|_| is_one_window && context.is_one_step);
         let selection = Selection {
             matchers: selector.matchers.clone(),
             start_ms: start.saturating_sub(left).saturating_add(1),
@@ -159,6 +166,7 @@ fn gather(
             step_ms: context.step_ms,
             range_ms,
             function: context.function,
+            digested,
             series_max: 0,
             samples_max: 0,
         };
@@ -182,6 +190,7 @@ fn gather(
                 start_ms: steps.start_ms,
                 end_ms: steps.end_ms(),
                 step_ms: step,
+                is_one_step: steps.count == 1 && !options.per_step_stats,
                 stats_only: false,
                 ..context
             };

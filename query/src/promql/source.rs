@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use proto::Labels;
 
+use super::digest::{Digest, Digested};
 use super::histogram::Histogram;
 use super::matcher::Matcher;
 
@@ -23,6 +24,8 @@ pub struct Selection {
     pub range_ms: i64,
     /// The function the series go into, empty if none. A hint.
     pub function: &'static str,
+    /// All that is asked of the whole time, which is one window. Series may then be given as digests; `None`: they must not.
+    pub digested: Option<Digested>,
     /// How many series may still be loaded; more is an error.
     pub series_max: usize,
     /// How many samples may still be loaded; more is an error.
@@ -44,6 +47,8 @@ pub struct SeriesSamples {
     pub histograms: Vec<(i64, Arc<Histogram>)>,
     /// When each histogram sample's counter began, as `start_timestamps`.
     pub histogram_start_timestamps: Vec<i64>,
+    /// Stands for the samples, which are left out then.
+    pub digest: Option<Digest>,
 }
 
 impl SeriesSamples {
@@ -56,12 +61,13 @@ impl SeriesSamples {
             start_timestamps: Vec::new(),
             histograms: Vec::new(),
             histogram_start_timestamps: Vec::new(),
+            digest: None,
         }
     }
 
-    /// How many samples it has.
+    /// How many samples it has in memory; a digest counts as one.
     pub fn len(&self) -> usize {
-        self.timestamps.len() + self.histograms.len()
+        self.timestamps.len() + self.histograms.len() + usize::from(self.digest.is_some())
     }
 
     /// Whether it has none.

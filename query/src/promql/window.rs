@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::digest::Digest;
 use super::histogram::Histogram;
 use super::source::SeriesSamples;
 use super::value::is_absent;
@@ -16,6 +17,8 @@ pub(super) struct Samples<'a> {
     pub(super) histogram_starts: Cow<'a, [i64]>,
     /// Where a value is smaller than the one before: the counter resets, found once for all windows.
     pub(super) drops: Vec<usize>,
+    /// What is known of the only window, instead of samples.
+    pub(super) digest: Option<&'a Digest>,
 }
 
 impl<'a> Samples<'a> {
@@ -44,7 +47,8 @@ impl<'a> Samples<'a> {
             (Cow::Borrowed(&series.histograms[..]), Cow::Borrowed(starts))
         };
         let drops = if with_drops { drops(&values) } else { Vec::new() };
-        Samples { times, values, start_times, histograms, histogram_starts, drops }
+        let digest = series.digest.as_ref();
+        Samples { times, values, start_times, histograms, histogram_starts, drops, digest }
     }
 }
 

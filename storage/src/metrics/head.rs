@@ -189,6 +189,12 @@ impl EpochState {
             || !self.histograms.is_empty() && self.histograms.get(&id).is_some_and(|s| s.overlaps(min_ts, max_ts))
     }
 
+    fn cover(&self, id: SeriesId) -> Option<(i64, i64)> {
+        let floats = self.streams.get(id as usize).and_then(Stream::cover);
+        let histograms = self.histograms.get(&id).and_then(HistogramStream::cover);
+        floats.into_iter().chain(histograms).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
     fn count(&self, id: SeriesId) -> usize {
         self.streams.get(id as usize).map_or(0, Stream::count)
             + self.histograms.get(&id).map_or(0, HistogramStream::count)
@@ -275,6 +281,12 @@ impl HeadEpoch {
     pub(crate) fn counts(&self, ids: impl Iterator<Item = SeriesId>) -> Vec<usize> {
         let state = self.state.read();
         ids.map(|id| state.count(id)).collect()
+    }
+
+    /// The hull of the times each of these series has, if any: of floats and histograms.
+    pub(crate) fn covers(&self, ids: impl Iterator<Item = SeriesId>) -> Vec<Option<(i64, i64)>> {
+        let state = self.state.read();
+        ids.map(|id| state.cover(id)).collect()
     }
 
     /// Names of labels, or values of the label `name`, of all series with samples within the range's hull: from the

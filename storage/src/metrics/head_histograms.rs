@@ -72,6 +72,11 @@ impl HistogramStream {
         self.count > 0 && self.min_ts <= max_ts && self.max_ts >= min_ts
     }
 
+    /// Its oldest and newest timestamp, if it has a sample.
+    pub(crate) fn cover(&self) -> Option<(i64, i64)> {
+        (self.count > 0).then_some((self.min_ts, self.max_ts))
+    }
+
     /// Whether the samples were appended in strictly ascending order of time.
     pub(crate) fn ascending(&self) -> bool {
         !self.disordered

@@ -116,6 +116,11 @@ impl Stream {
         self.count > 0 && self.min_ts <= max_ts && self.max_ts >= min_ts
     }
 
+    /// Its oldest and newest timestamp, if it has a sample.
+    pub(crate) fn cover(&self) -> Option<(i64, i64)> {
+        (self.count > 0).then_some((self.min_ts, self.max_ts))
+    }
+
     /// Appends the samples within the range to the columns, in the order they were appended.
     pub(crate) fn read(&self, min_ts: i64, max_ts: i64, timestamps: &mut Vec<i64>, values: &mut Vec<f64>) {
         let inside = min_ts <= self.min_ts && self.max_ts <= max_ts;

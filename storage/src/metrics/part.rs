@@ -28,6 +28,7 @@ use super::{
     part_schema::{self, column},
     part_sums::Sums,
     statistics,
+    whole::{self, GroupStatistics},
 };
 use crate::{
     matcher::Matcher,
@@ -201,6 +202,19 @@ impl MetricsPart {
         let (kept, bytes) = if again { (Some(bodies.clone()), bodies.bytes()) } else { (None, ASKED_BYTES) };
         self.cache.put(key, Piece::Bodies(kept), bytes);
         Ok(bodies)
+    }
+
+    /// The statistics of all chunks of a row group, from the cache or the file.
+    pub(crate) async fn statistics(&self, group: usize) -> Result<Arc<GroupStatistics>, ReadError> {
+        let key = Key::Statistics(self.info.path.clone(), group);
+        if let Some(Piece::Statistics(statistics)) = self.cache.get(&key) {
+            return Ok(statistics);
+        }
+        let batches = self.read(group, &whole::COLUMNS, None).await?;
+        let statistics = GroupStatistics::build(&batches).map_err(|reason| self.damaged(reason.into()))?;
+        let statistics = Arc::new(statistics);
+        self.cache.put(key, Piece::Statistics(statistics.clone()), statistics.bytes());
+        Ok(statistics)
     }
 
     /// All chunks of a row group, in order, with their statistics: what a merge copies or decodes.

@@ -2,6 +2,7 @@
 
 use proto::{Histogram, Labels};
 
+use super::WholeChunk;
 use crate::matcher::Matcher;
 
 /// Which samples of which series, and how many at most.
@@ -30,6 +31,9 @@ pub struct SeriesSamples {
     pub values: Vec<f64>,
     /// The histograms, each with its time, milliseconds, strictly ascending.
     pub histograms: Vec<(i64, Histogram)>,
+    /// Chunks that were not decoded, ascending and apart from each other; empty unless they were asked for. No sample lies in
+    /// one, unless it came while the read went on.
+    pub whole: Vec<WholeChunk>,
 }
 
 /// Why a read gave no answer.

@@ -15,6 +15,7 @@ use super::{
     chunk::{self, ChunkBody, ChunkDecoder},
     head_histograms,
     part_index::{GroupIndex, Row},
+    whole::{self, Cover, WholeChunk, WholeChunks},
 };
 use crate::matcher::Matcher;
 
@@ -22,6 +23,8 @@ use crate::matcher::Matcher;
 const READ_AHEAD_GROUPS: usize = 4;
 /// Fewest samples that a further thread is worth.
 const SAMPLES_PER_THREAD: usize = 1 << 17;
+/// What is wrong with a row group whose columns can't belong to the same rows.
+const UNEVEN: &str = "a row group whose columns have different lengths";
 /// Streams of an epoch that are copied under one lock.
 const COPIED_STREAMS: usize = 512;
 
@@ -65,6 +68,10 @@ pub(crate) struct Plan {
     epochs: Vec<EpochPlan>,
     /// Samples that lie in the range for certain.
     samples_min: usize,
+    /// Which chunks may be given as wholes; `None`: none.
+    pub(crate) whole: Option<WholeChunks>,
+    /// What covers which time, if chunks may be given as wholes.
+    covers: Vec<Cover>,
 }
 
 /// Series of an epoch, each with its place in the plan.
@@ -81,6 +88,8 @@ struct GroupPlan {
     shapes: Vec<Row>,
     /// Of each of those rows: its series' place in the plan.
     places: Vec<u32>,
+    /// Of each of those rows, if any: whether its statistics may stand for it.
+    alone: Vec<bool>,
 }
 
 impl Plan {
@@ -91,9 +100,20 @@ impl Plan {
         (min_ts, max_ts): (i64, i64),
         budget: Budget,
     ) -> Result<Plan, ReadError> {
-        let mut plan = Plan::default();
+        Plan::default().fill(view, wanted, (min_ts, max_ts), budget).await
+    }
+
+    /// The same for a plan that knows already which chunks it may give as wholes.
+    pub(crate) async fn fill(
+        mut self,
+        view: &MetricsView,
+        wanted: Wanted<'_>,
+        (min_ts, max_ts): (i64, i64),
+        budget: Budget,
+    ) -> Result<Plan, ReadError> {
+        let plan = &mut self;
         if min_ts > max_ts {
-            return Ok(plan);
+            return Ok(self);
         }
         let mut parts: Vec<&Arc<MetricsPart>> = view.parts.iter().filter(|p| p.overlaps(min_ts, max_ts)).collect();
         parts.sort_by_key(|part| part.info().sequence);
@@ -111,7 +131,9 @@ impl Plan {
                 let index = part.index(group).await?;
                 plan.add_group(part, group, &index, wanted, (min_ts, max_ts));
                 budget.series(plan.series.len())?;
-                budget.samples(plan.samples_min)?;
+                if plan.whole.is_none() {
+                    budget.samples(plan.samples_min)?;
+                }
                 tokio::task::yield_now().await;
             }
         }
@@ -119,7 +141,12 @@ impl Plan {
             plan.add_epoch(epoch, wanted, (min_ts, max_ts));
             budget.series(plan.series.len())?;
         }
-        Ok(plan)
+        for (group, row) in whole::alone(std::mem::take(&mut plan.covers)) {
+            let group = &mut plan.groups[group as usize];
+            group.alone.resize(group.shapes.len(), false);
+            group.alone[row as usize] = whole::is_worth_it(&group.shapes[row as usize], (min_ts, max_ts));
+        }
+        Ok(self)
     }
 
     fn place(&mut self, labels: &Labels) -> usize {
@@ -156,17 +183,19 @@ impl Plan {
                 let place = *place.get_or_insert_with(|| self.place(&index.series[id as usize]));
                 self.samples[place] += of.samples();
                 self.samples_min += if of.lies_in(min_ts, max_ts) { of.samples() } else { 0 };
+                if self.whole.is_some() {
+                    let row = Some((self.groups.len() as u32, shapes.len() as u32));
+                    self.covers.push(Cover { place: place as u32, first_ts: of.first_ts, last_ts: of.last_ts, row });
+                }
                 shapes.push(*of);
                 places.push(place as u32);
-                match rows.last_mut() {
-                    Some(last) if last.end == row => last.end = row + 1,
-                    _ => rows.push(row..row + 1),
-                }
+                push_row(&mut rows, row);
             }
         }
         if !rows.is_empty() {
             let rows_all = index.rows.len();
-            self.groups.push(GroupPlan { part: part.clone(), group, rows_all, rows, shapes, places });
+            let (part, alone) = (part.clone(), Vec::new());
+            self.groups.push(GroupPlan { part, group, rows_all, rows, shapes, places, alone });
         }
     }
 
@@ -184,6 +213,11 @@ impl Plan {
         for ((_, place), count) in found.iter().zip(epoch.counts(found.iter().map(|(id, _)| *id))) {
             self.samples[*place] += count;
         }
+        if self.whole.is_some() {
+            let covers = found.iter().zip(epoch.covers(found.iter().map(|(id, _)| *id)));
+            let covers = covers.filter_map(|((_, place), cover)| Some((*place as u32, cover?)));
+            self.covers.extend(covers.map(|(place, (first_ts, last_ts))| Cover { place, first_ts, last_ts, row: None }));
+        }
         if !found.is_empty() {
             self.epochs.push((epoch.clone(), found));
         }
@@ -193,7 +227,7 @@ impl Plan {
     /// without a sample in the range are left out; sorted by labels.
     pub(crate) async fn read(self, range: (i64, i64), budget: Budget) -> Result<Vec<SeriesSamples>, ReadError> {
         let empty =
-            |labels| SeriesSamples { labels, timestamps_ms: Vec::new(), values: Vec::new(), histograms: Vec::new() };
+            |labels| SeriesSamples { labels, timestamps_ms: vec![], values: vec![], histograms: vec![], whole: vec![] };
         let mut series: Vec<SeriesSamples> = self.series.into_iter().map(empty).collect();
         let mut samples = 0;
         let expected = self.samples.iter().sum::<usize>();
@@ -202,13 +236,15 @@ impl Plan {
             1 => Threads::Several(threads(expected)),
             _ => Threads::Another,
         };
-        let reads = self.groups.into_iter().map(|plan| plan.read(range, budget, on));
+        let reads = self.groups.into_iter().map(|plan| plan.read(range, self.whole, budget, on));
         let mut reads = stream::iter(reads).buffered(READ_AHEAD_GROUPS);
-        while let Some((places, columns)) = reads.try_next().await? {
+        while let Some(GroupRead { places, columns, whole }) = reads.try_next().await? {
             for (place, columns) in places.into_iter().zip(columns) {
                 samples += columns.weight();
                 columns.move_to(&mut series[place as usize]);
             }
+            samples += whole.len();
+            whole.into_iter().for_each(|(place, chunk)| series[place as usize].whole.push(chunk));
             budget.samples(samples)?;
             tokio::task::yield_now().await;
         }
@@ -221,7 +257,7 @@ impl Plan {
             budget.samples(samples)?;
             tokio::task::yield_now().await;
         }
-        series.retain(|s| !s.values.is_empty() || !s.histograms.is_empty());
+        series.retain(|s| !s.values.is_empty() || !s.histograms.is_empty() || !s.whole.is_empty());
         series.iter_mut().for_each(resolve);
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(series)
@@ -260,6 +296,7 @@ impl Columns {
 
 /// One sample a timestamp: the one appended last, of a float and a histogram the histogram.
 fn resolve(series: &mut SeriesSamples) {
+    series.whole.sort_unstable_by_key(|chunk| chunk.first_ms);
     chunk::resolve(&mut series.timestamps_ms, &mut series.values);
     if series.histograms.is_empty() {
         return;
@@ -343,30 +380,55 @@ enum Threads {
     Several(usize),
 }
 
+/// What was read of a row group.
+struct GroupRead {
+    /// Of each chunk decoded: its series' place.
+    places: Vec<u32>,
+    /// Their samples.
+    columns: Vec<Columns>,
+    /// Chunks given as wholes, each with its series' place.
+    whole: Vec<(u32, WholeChunk)>,
+}
+
 impl GroupPlan {
     /// The rows' samples, each with its series' place.
-    async fn read(self, range: (i64, i64), budget: Budget, on: Threads) -> Result<(Vec<u32>, Vec<Columns>), ReadError> {
+    async fn read(
+        self,
+        range: (i64, i64),
+        whole: Option<WholeChunks>,
+        budget: Budget,
+        on: Threads,
+    ) -> Result<GroupRead, ReadError> {
         let threads = match on {
             Threads::This => 1,
             Threads::Several(threads) => threads,
             Threads::Another => {
                 let (runtime, path) = (tokio::runtime::Handle::current(), self.part.info().path.to_string());
-                let reading = tokio::task::spawn_blocking(move || runtime.block_on(self.read_here(range, budget, 1)));
+                let reading =
+                    tokio::task::spawn_blocking(move || runtime.block_on(self.read_here(range, whole, budget, 1)));
                 return reading.await.unwrap_or_else(|e| Err(ReadError::Damaged { path, reason: e.to_string() }));
             }
         };
-        self.read_here(range, budget, threads).await
+        self.read_here(range, whole, budget, threads).await
     }
 
     async fn read_here(
-        self,
+        mut self,
         (min_ts, max_ts): (i64, i64),
+        whole: Option<WholeChunks>,
         budget: Budget,
         threads: usize,
-    ) -> Result<(Vec<u32>, Vec<Columns>), ReadError> {
+    ) -> Result<GroupRead, ReadError> {
+        let whole = match whole.filter(|_| !self.alone.is_empty()) {
+            Some(wanted) => self.take_whole(wanted).await?,
+            None => Vec::new(),
+        };
+        if self.places.is_empty() {
+            return Ok(GroupRead { places: self.places, columns: Vec::new(), whole });
+        }
         let bodies = self.part.bodies(self.group, &self.rows).await?;
         if !bodies.fits(self.places.len(), self.rows_all) {
-            return Err(self.part.damaged("a row group whose columns have different lengths".into()));
+            return Err(self.part.damaged(UNEVEN.into()));
         }
         let chunks: Vec<(usize, Option<ChunkBody<'_>>)> = bodies.iter(&self.rows, &self.shapes).enumerate().collect();
         let columns = shared_out(&chunks, threads, |share| {
@@ -389,6 +451,36 @@ impl GroupPlan {
             }
             Ok(out)
         })?;
-        Ok((self.places, columns))
+        Ok(GroupRead { places: self.places, columns, whole })
+    }
+
+    /// Takes the rows out of the plan whose statistics say what is wanted of them.
+    async fn take_whole(&mut self, wanted: WholeChunks) -> Result<Vec<(u32, WholeChunk)>, ReadError> {
+        let statistics = self.part.statistics(self.group).await?;
+        if statistics.len() != self.rows_all {
+            return Err(self.part.damaged(UNEVEN.into()));
+        }
+        let numbers = std::mem::take(&mut self.rows).into_iter().flatten();
+        let (shapes, places) = (std::mem::take(&mut self.shapes), std::mem::take(&mut self.places));
+        let mut taken = Vec::new();
+        for (((number, shape), place), alone) in numbers.zip(shapes).zip(places).zip(&self.alone) {
+            match alone.then(|| statistics.whole(number, &shape, wanted)).flatten() {
+                Some(chunk) => taken.push((place, chunk)),
+                None => {
+                    push_row(&mut self.rows, number);
+                    self.shapes.push(shape);
+                    self.places.push(place);
+                }
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// Adds a row behind others.
+fn push_row(rows: &mut Vec<Range<usize>>, row: usize) {
+    match rows.last_mut() {
+        Some(last) if last.end == row => last.end = row + 1,
+        _ => rows.push(row..row + 1),
     }
 }

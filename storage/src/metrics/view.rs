@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use proto::Labels;
 
 use super::{
-    HeadEpoch, MetricsPart, ReadError, SeriesQuery, SeriesSamples, flat,
+    HeadEpoch, MetricsPart, ReadError, SeriesQuery, SeriesSamples, WholeChunks, flat,
     select::{Budget, Plan, Wanted},
 };
 use crate::matcher::Matcher;
@@ -28,6 +28,19 @@ impl MetricsView {
         let range = (query.min_ms, query.max_ms);
         let budget = Budget { series_max: query.series_max, samples_max: query.samples_max };
         Plan::make(self, Wanted::Matching(query.matchers), range, budget).await?.read(range, budget).await
+    }
+
+    /// The same, but chunks of which statistics say what `whole` wants are given as such instead of as samples. One counts as a sample
+    /// in the budget.
+    pub async fn select_whole(
+        &self,
+        query: &SeriesQuery<'_>,
+        whole: WholeChunks,
+    ) -> Result<Vec<SeriesSamples>, ReadError> {
+        let range = (query.min_ms, query.max_ms);
+        let budget = Budget { series_max: query.series_max, samples_max: query.samples_max };
+        let plan = Plan { whole: Some(whole), ..Plan::default() };
+        plan.fill(self, Wanted::Matching(query.matchers), range, budget).await?.read(range, budget).await
     }
 
     /// Matching series with a chunk or a head buffer that overlaps the range, sorted, at most `limit` of them.
