@@ -347,7 +347,7 @@ async fn statistics_of_chunks_answer_what_samples_do() {
          ts_of_last_over_time delta rate increase";
     let ask = async |text: &str, at: i64, per_step_stats: bool| {
         let when = query::When::At(at);
-        let answer = querier.promql(&query::Ask { per_step_stats, ..query::Ask::new("0", text, when) }).await.unwrap();
+        let answer = querier.ask(query::Ask { per_step_stats, ..query::Ask::new("0", text, when) }).await.unwrap();
         (answer.stats.queried, format!("{:?}", answer.value))
     };
     for merged in [false, true] {
@@ -368,7 +368,7 @@ async fn statistics_of_chunks_answer_what_samples_do() {
     let narrow = Querier::new(store, QueryLimits { samples_max: 15_000, ..QueryLimits::default() });
     let text = "max_over_time(m[5h])";
     let ask = |per_step_stats| query::Ask { per_step_stats, ..query::Ask::new("0", text, query::When::At(NOW_MS)) };
-    let found = narrow.promql(&ask(false)).await.unwrap();
+    let found = narrow.ask(ask(false)).await.unwrap();
     assert!(found.stats.queried > 15_000, "{} samples were looked at", found.stats.queried);
-    assert!(narrow.promql(&ask(true)).await.is_err(), "sample by sample it is too much");
+    assert!(narrow.ask(ask(true)).await.is_err(), "sample by sample it is too much");
 }

@@ -69,7 +69,7 @@ pub(crate) struct Plan {
     /// Samples that lie in the range for certain.
     samples_min: usize,
     /// Which chunks may be given as wholes; `None`: none.
-    pub(crate) whole: Option<WholeChunks>,
+    whole: Option<WholeChunks>,
     /// What covers which time, if chunks may be given as wholes.
     covers: Vec<Cover>,
 }
@@ -101,6 +101,11 @@ impl Plan {
         budget: Budget,
     ) -> Result<Plan, ReadError> {
         Plan::default().fill(view, wanted, (min_ts, max_ts), budget).await
+    }
+
+    /// An empty plan that may give such chunks as wholes.
+    pub(crate) fn with_whole(whole: WholeChunks) -> Plan {
+        Plan { whole: Some(whole), ..Plan::default() }
     }
 
     /// The same for a plan that knows already which chunks it may give as wholes.
