@@ -110,7 +110,7 @@ impl Evaluator<'_> {
         sink: Sink<'_>,
     ) -> Result<(), QueryError> {
         /// Fewest points (series times steps, and samples) a further thread is worth.
-        const POINTS_PER_THREAD: usize = 1 << 17;
+        const POINTS_PER_THREAD: usize = 1 << 15;
         let points = data.len().saturating_mul(steps.count) + data.iter().map(SeriesSamples::len).sum::<usize>();
         let threads = (points / POINTS_PER_THREAD).min(self.options.threads_max).max(1);
         if threads == 1 {

@@ -22,7 +22,7 @@ use crate::matcher::Matcher;
 /// Row groups that are read and decoded at a time.
 const READ_AHEAD_GROUPS: usize = 4;
 /// Fewest samples that a further thread is worth.
-const SAMPLES_PER_THREAD: usize = 1 << 17;
+const SAMPLES_PER_THREAD: usize = 1 << 16;
 /// What is wrong with a row group whose columns can't belong to the same rows.
 const UNEVEN: &str = "a row group whose columns have different lengths";
 /// Streams of an epoch that are copied under one lock.
