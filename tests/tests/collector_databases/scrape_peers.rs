@@ -287,10 +287,20 @@ async fn targets_are_what_the_name_server_says() {
         "{all}"
     );
     // services, as Prometheus asks for unless told otherwise
-    names.set_services(&[("127.0.0.2", port), ("127.0.0.1", port)]);
+    names.set_services(&[("127.0.0.2", port), ("127.0.0.1", port), (".", port), ("127.0.0.2", port)]);
     let (found, all) = check("names: [exporters.test.example]").await;
     assert_eq!(found, [at("127.0.0.1"), at("127.0.0.2")], "{all}");
     let (found, all) = check("names: [elsewhere.test.example]").await;
     assert!(found[0].starts_with("MISSING job found") && all.contains("no such name"), "{all}");
+    // a service that is nowhere, a name without such a record: no target, and no trouble with the server
+    for services in [&[(".", port)][..], &[]] {
+        names.set_services(services);
+        let (found, all) = check("names: [exporters.test.example]").await;
+        assert!(found[0].contains("no target was found") && !all.contains("the last ones stay"), "{all}");
+    }
+    // a server that can't tell is trouble, and says nothing about targets
+    names.set_failing(true);
+    let (_, all) = check("names: [exporters.test.example]").await;
+    assert!(all.contains("exporters.test.example: the name server answers: "), "{all}");
     peer.abort();
 }
