@@ -49,6 +49,8 @@ pub struct ScrapeConfig {
     pub metrics_path: String,
     /// What is asked for in `Accept`, the first wanted most.
     pub protocols: Vec<&'static str>,
+    /// What is taken of a histogram.
+    pub histograms: HistogramParts,
     /// Parameters of the URL.
     pub params: BTreeMap<String, Vec<String>>,
     /// Of two labels with one name the page's stands.
@@ -67,6 +69,15 @@ pub struct ScrapeConfig {
     pub access: ScrapeAccess,
     /// With https.
     pub tls: TlsMode,
+}
+
+/// Which parts of a page's histograms are taken, as Prometheus' fields have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistogramParts {
+    /// `scrape_native_histograms`: the native part instead of the classic one.
+    pub native: bool,
+    /// `always_scrape_classic_histograms`: the classic one beside it.
+    pub classic_too: bool,
 }
 
 /// What a target answers with.
@@ -155,6 +166,8 @@ pub struct RawScrape {
     scrape_protocols: Option<Spanned<Vec<Text>>>,
     #[serde(default)]
     params: BTreeMap<String, Vec<String>>,
+    scrape_native_histograms: Option<bool>,
+    always_scrape_classic_histograms: Option<bool>,
     honor_labels: Option<bool>,
     honor_timestamps: Option<bool>,
     #[serde(default)]
@@ -297,6 +310,10 @@ pub(super) fn check_scrape(
             Err(place.error(n.referenced, message))
         }
     };
+    let histograms = HistogramParts {
+        native: raw.scrape_native_histograms.unwrap_or(false),
+        classic_too: raw.always_scrape_classic_histograms.unwrap_or(false),
+    };
     Ok(ScrapeConfig {
         job_name: place.name(&raw.job_name, &field("job_name"))?,
         interval,
@@ -305,7 +322,8 @@ pub(super) fn check_scrape(
         scheme,
         metrics_path: metrics_path(place, &field("metrics_path"), speech, raw.metrics_path)?,
         speech,
-        protocols: protocols(place, &field("scrape_protocols"), raw.scrape_protocols)?,
+        protocols: protocols(place, &field("scrape_protocols"), raw.scrape_protocols, histograms)?,
+        histograms,
         params: raw.params,
         honor_labels: raw.honor_labels.unwrap_or(false),
         honor_timestamps: raw.honor_timestamps.unwrap_or(true),
@@ -353,13 +371,17 @@ fn records(place: &Place<'_>, at: Location, field: &str, dns: &RawDns) -> Result
     }
 }
 
-/// What is asked for; OpenMetrics, then text, then protobuf unless said.
+/// What is asked for; unless said OpenMetrics, then text, and protobuf last, or first if only it has what is wanted.
 fn protocols(
     place: &Place<'_>,
     field: &str,
     given: Option<Spanned<Vec<Text>>>,
+    histograms: HistogramParts,
 ) -> Result<Vec<&'static str>, ConfigError> {
     let Some(given) = given else {
+        if histograms.native {
+            return Ok(PROTOCOLS.map(|(_, accepted)| accepted).to_vec());
+        }
         let [protobuf, rest @ ..] = PROTOCOLS.map(|(_, accepted)| accepted);
         return Ok(rest.into_iter().chain([protobuf]).collect());
     };

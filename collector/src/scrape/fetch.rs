@@ -9,7 +9,7 @@ use super::{
     protobuf,
 };
 use crate::{
-    config::{Password, ScrapeAccess, ScrapeConfig},
+    config::{HistogramParts, Password, ScrapeAccess, ScrapeConfig},
     databases::tls,
 };
 
@@ -28,6 +28,7 @@ pub struct Client {
     client: reqwest::Client,
     access: ScrapeAccess,
     accepted: String,
+    histograms: HistogramParts,
     timeout: Duration,
     body_bytes_max: usize,
 }
@@ -37,6 +38,7 @@ pub struct Client {
 pub struct Body {
     bytes: Vec<u8>,
     content_type: String,
+    histograms: HistogramParts,
 }
 
 impl Body {
@@ -53,7 +55,7 @@ impl Body {
     /// As a page of metrics, in the format its server names.
     pub fn page(self) -> Result<Page, String> {
         if self.content_type.trim_start().starts_with("application/vnd.google.protobuf") {
-            return protobuf::read(&self.bytes).map_err(|e| e.to_string());
+            return protobuf::read(&self.bytes, self.histograms).map_err(|e| e.to_string());
         }
         let format = Format::of(&self.content_type);
         exposition::read(&self.text()?, format).map_err(|e| e.to_string())
@@ -81,6 +83,7 @@ impl Client {
             client,
             access: config.access.clone(),
             accepted: accepted(&config.protocols),
+            histograms: config.histograms,
             timeout: config.timeout,
             body_bytes_max: config.limits.body_bytes,
         })
@@ -110,7 +113,7 @@ impl Client {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(Body { bytes, content_type })
+        Ok(Body { bytes, content_type, histograms: self.histograms })
     }
 }
 
