@@ -1,8 +1,9 @@
 //! Scrapes pages of metrics: Prometheus' text format, OpenMetrics and protobuf, by jobs written as in Prometheus' configuration.
 //!
-//! Stages: `discovery` (addresses; `dns` for services) → `relabel`, `target` (which pages, which labels) → `fetch` (one page) →
-//! `exposition`, `protobuf`, `protobuf_native` (what it says) → `take` (samples, limits, ended series). Each target has a task of its own; a page
-//! that can't be got or read gives `up` 0 and ends its series. Nodes of `patroni` are jobs like others that answer in JSON.
+//! Stages: `discovery` (addresses; `dns` for services) → `relabel`, `target` (which pages, which labels) → `fetch`, `tls` (one
+//! page) → `exposition`, `protobuf`, `protobuf_native` (what it says) → `take` (samples, limits, ended series). Each target has a
+//! task of its own; a page that can't be got or read gives `up` 0 and ends its series. Nodes of `patroni` are jobs like others that
+//! answer in JSON.
 
 pub mod discovery;
 pub mod dns;
@@ -14,6 +15,7 @@ mod protobuf_native;
 pub mod relabel;
 pub mod take;
 pub mod target;
+pub mod tls;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,6 +36,7 @@ use self::{
     fetch::Client,
     take::{Series, Taken, end_all, take},
     target::Target,
+    tls::Tls,
 };
 use crate::{
     config::{ScrapeConfig, Speech},
@@ -42,10 +45,7 @@ use crate::{
 
 /// Scrapes a job until shutdown.
 pub async fn watch(config: ScrapeConfig, context: Context) {
-    let client = match Client::new(&config) {
-        Ok(client) => client,
-        Err(error) => return tracing::error!(job = %config.job_name, error, "job can't be scraped"),
-    };
+    let tls = Arc::new(Tls::new(config.tls.clone()));
     let config = Arc::new(config);
     let mut discovery = Discovery::default();
     let mut running: BTreeMap<Target, Running> = BTreeMap::new();
@@ -62,7 +62,7 @@ pub async fn watch(config: ScrapeConfig, context: Context) {
         for target in targets {
             running.entry(target.clone()).or_insert_with(|| {
                 let gone = context.shutdown.child_token();
-                let scraper = Scraper::new(config.clone(), client.clone(), target, context.clone());
+                let scraper = Scraper::new(config.clone(), tls.clone(), target, context.clone());
                 Running { gone: gone.clone(), _task: tokio::spawn(scraper.run(gone)) }
             });
         }
@@ -71,10 +71,7 @@ pub async fn watch(config: ScrapeConfig, context: Context) {
 
 /// Every target of a job, got and read once: how many samples its page has, or what is wrong with it.
 pub async fn attempt(config: &ScrapeConfig) -> Vec<(String, Result<String, String>)> {
-    let client = match Client::new(config) {
-        Ok(client) => client,
-        Err(error) => return vec![(config.job_name.to_string(), Err(error))],
-    };
+    let tls = Arc::new(Tls::new(config.tls.clone()));
     let found = Discovery::default().look(config).await;
     let targets: BTreeSet<Target> = found.iter().filter_map(|f| target::target(config, f)).collect();
     if targets.is_empty() {
@@ -82,7 +79,7 @@ pub async fn attempt(config: &ScrapeConfig) -> Vec<(String, Result<String, Strin
     }
     let mut tried = Vec::with_capacity(targets.len());
     for target in targets {
-        let read = page(config, &client, &target.url).await;
+        let read = page(config, &Client::new(config, tls.clone()), &target.url).await;
         tried.push((target.url, read.map(|page| format!("{} samples", page.samples.len() + page.histograms.len()))));
     }
     tried
@@ -133,7 +130,8 @@ const REPORT: [(&str, Option<&str>); 7] = [
 ];
 
 impl Scraper {
-    fn new(config: Arc<ScrapeConfig>, client: Client, target: Target, context: Context) -> Scraper {
+    fn new(config: Arc<ScrapeConfig>, tls: Arc<Tls>, target: Target, context: Context) -> Scraper {
+        let client = Client::new(&config, tls);
         let report = REPORT.map(|(name, reason)| {
             let mut labels = target.labels.clone();
             labels.insert(METRIC_NAME.into(), name.into());

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use rustls::pki_types::DnsName;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
@@ -68,7 +69,18 @@ pub struct ScrapeConfig {
     /// Who we are.
     pub access: ScrapeAccess,
     /// With https.
-    pub tls: TlsMode,
+    pub tls: ScrapeTls,
+}
+
+/// The `tls_config` of a job. Its files are read before each page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScrapeTls {
+    /// What is asked of the server's certificate.
+    pub mode: TlsMode,
+    /// PEM of our certificate and of its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Name the server is asked for and must bear in place of its address.
+    pub server_name: Option<String>,
 }
 
 /// Which parts of a page's histograms are taken, as Prometheus' fields have it.
@@ -188,7 +200,7 @@ pub struct RawScrape {
     target_limit: Option<Spanned<usize>>,
     basic_auth: Option<RawBasic>,
     authorization: Option<RawToken>,
-    tls_config: Option<RawScrapeTls>,
+    tls_config: Option<Spanned<RawScrapeTls>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -250,6 +262,9 @@ struct RawToken {
 #[serde(deny_unknown_fields)]
 struct RawScrapeTls {
     ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    server_name: Option<Text>,
     insecure_skip_verify: Option<bool>,
 }
 
@@ -346,12 +361,27 @@ pub(super) fn check_scrape(
         },
         access,
         tls: match raw.tls_config {
-            Some(RawScrapeTls { insecure_skip_verify: Some(true), .. }) => TlsMode::Require,
-            Some(tls) => TlsMode::Verify(tls.ca_file),
-            None if scheme == "https" => TlsMode::Verify(None),
-            None => TlsMode::Prefer,
+            Some(tls) => check_tls(place, &field("tls_config"), tls)?,
+            None if scheme == "https" => ScrapeTls { mode: TlsMode::Verify(None), identity: None, server_name: None },
+            None => ScrapeTls { mode: TlsMode::Prefer, identity: None, server_name: None },
         },
     })
+}
+
+fn check_tls(place: &Place<'_>, field: &str, raw: Spanned<RawScrapeTls>) -> Result<ScrapeTls, ConfigError> {
+    let (at, raw) = (raw.referenced, raw.value);
+    let identity = match (raw.cert_file, raw.key_file) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        (Some(_), None) => return Err(place.error(at, format!("{field}.key_file: is missing; cert_file is given"))),
+        (None, Some(_)) => return Err(place.error(at, format!("{field}.cert_file: is missing; key_file is given"))),
+    };
+    // a handshake asks for names alone (RFC 6066, section 3)
+    if let Some(text) = raw.server_name.as_ref().filter(|text| DnsName::try_from(text.value.as_str()).is_err()) {
+        return place.refuse(text, &format!("{field}.server_name"), "a name, no address");
+    }
+    let mode = if raw.insecure_skip_verify == Some(true) { TlsMode::Require } else { TlsMode::Verify(raw.ca_file) };
+    Ok(ScrapeTls { mode, identity, server_name: raw.server_name.map(|text| text.value) })
 }
 
 /// Which records are asked for: SRV unless said.

@@ -299,6 +299,10 @@ fn what_is_wrong_is_said_with_its_field() {
         ),
         (format!("{{job_name: j, {target}, relabel_configs: [{{regex: '('}}]}}"), "relabel_configs.regex"),
         (format!("{{job_name: j, {target}, relabel_configs: [{{action: replace}}]}}"), "target_label: is missing"),
+        (format!("{{job_name: j, {target}, tls_config: {{cert_file: /c}}}}"), "tls_config.key_file: is missing"),
+        (format!("{{job_name: j, {target}, tls_config: {{key_file: /k}}}}"), "tls_config.cert_file: is missing"),
+        (format!("{{job_name: j, {target}, tls_config: {{server_name: 10.0.0.1}}}}"), "allowed: a name, no address"),
+        (format!("{{job_name: j, {target}, tls_config: {{server_name: ''}}}}"), "tls_config.server_name"),
         ("{job_name: j, static_configs: [{targets: ['http://h:1/']}]}".to_owned(), "host:port without scheme"),
     ] {
         let error = config(&job).unwrap_err();

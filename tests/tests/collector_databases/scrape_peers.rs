@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use axum::{
@@ -16,7 +17,7 @@ use axum::{
 use collector::{
     Config,
     config::{ScrapeConfig, ScrapeSource},
-    scrape::{self, exposition::Page, fetch::Client, target::target},
+    scrape::{self, exposition::Page, fetch::Client, target::target, tls::Tls},
 };
 use serde_json::Value;
 use tests::{
@@ -36,7 +37,7 @@ const HASH: &str = "$2b$05$Z3L3oRkUh22qC06//tFiY.WnS6wPF5LHBBB2Rt2npCcpCSMmV.fXq
 const DEALT: usize = 40;
 const SHARES: u64 = 7;
 
-fn job(body: &str) -> ScrapeConfig {
+pub(super) fn job(body: &str) -> ScrapeConfig {
     let text = format!(
         "server: {{address: 'http://127.0.0.1:1'}}\ndata_dir: /tmp\nscrape_configs:\n  - {{job_name: j, {body}}}\n"
     );
@@ -44,7 +45,7 @@ fn job(body: &str) -> ScrapeConfig {
 }
 
 /// Prometheus with a configuration and more arguments; `None`: there is none here.
-fn prometheus(dir: &Path, port: u16, config: &str, more: &[String]) -> Option<Guard> {
+pub(super) fn prometheus(dir: &Path, port: u16, config: &str, more: &[String]) -> Option<Guard> {
     std::fs::write(dir.join("prometheus.yml"), config).unwrap();
     let mut command = Command::new("prometheus");
     command.arg(format!("--config.file={}", dir.join("prometheus.yml").display()));
@@ -72,7 +73,7 @@ async fn pages(port: u16) -> [Page; 3] {
     let get = async |protocol: &str, content_type: &str| {
         let config =
             job(&format!("scrape_protocols: [{protocol}], static_configs: [{{targets: ['127.0.0.1:{port}']}}]"));
-        let client = Client::new(&config).unwrap();
+        let client = Client::new(&config, Arc::new(Tls::new(config.tls.clone())));
         let body = until(LIMIT, async || client.get(&url).await.ok()).await.expect("the peer answers");
         assert!(body.content_type().starts_with(content_type), "{}", body.content_type());
         body.page().unwrap()
