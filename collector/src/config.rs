@@ -17,7 +17,7 @@ use std::{
 pub(crate) use check::Place;
 use proto::{Labels, kafka::Connection};
 pub(crate) use raw::Text;
-pub use scrape::{Records, ScrapeAccess, ScrapeConfig, ScrapeLimits, ScrapeSource, Speech};
+pub use scrape::{HistogramParts, Records, ScrapeAccess, ScrapeConfig, ScrapeLimits, ScrapeSource, ScrapeTls, Speech};
 
 use crate::databases::{template::Template, templates::Templates};
 

@@ -1,8 +1,9 @@
 //! Scrapes pages of metrics: Prometheus' text format, OpenMetrics and protobuf, by jobs written as in Prometheus' configuration.
 //!
-//! Stages: `discovery` (addresses; `dns` for services) → `relabel`, `target` (which pages, which labels) → `fetch` (one page) →
-//! `exposition`, `protobuf` (what it says) → `take` (samples, limits, ended series). Each target has a task of its own; a page
-//! that can't be got or read gives `up` 0 and ends its series. Nodes of `patroni` are jobs like others that answer in JSON.
+//! Stages: `discovery` (addresses; `dns` for services) → `relabel`, `target` (which pages, which labels) → `fetch`, `tls` (one
+//! page) → `exposition`, `protobuf`, `protobuf_native` (what it says) → `take` (samples, limits, ended series). Each target has a
+//! task of its own; a page that can't be got or read gives `up` 0 and ends its series. Nodes of `patroni` are jobs like others that
+//! answer in JSON.
 
 pub mod discovery;
 pub mod dns;
@@ -10,9 +11,11 @@ pub mod exposition;
 pub mod fetch;
 pub mod patroni;
 pub mod protobuf;
+mod protobuf_native;
 pub mod relabel;
 pub mod take;
 pub mod target;
+pub mod tls;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +36,7 @@ use self::{
     fetch::Client,
     take::{Series, Taken, end_all, take},
     target::Target,
+    tls::Tls,
 };
 use crate::{
     config::{ScrapeConfig, Speech},
@@ -41,10 +45,7 @@ use crate::{
 
 /// Scrapes a job until shutdown.
 pub async fn watch(config: ScrapeConfig, context: Context) {
-    let client = match Client::new(&config) {
-        Ok(client) => client,
-        Err(error) => return tracing::error!(job = %config.job_name, error, "job can't be scraped"),
-    };
+    let tls = Arc::new(Tls::new(config.tls.clone()));
     let config = Arc::new(config);
     let mut discovery = Discovery::default();
     let mut running: BTreeMap<Target, Running> = BTreeMap::new();
@@ -61,7 +62,7 @@ pub async fn watch(config: ScrapeConfig, context: Context) {
         for target in targets {
             running.entry(target.clone()).or_insert_with(|| {
                 let gone = context.shutdown.child_token();
-                let scraper = Scraper::new(config.clone(), client.clone(), target, context.clone());
+                let scraper = Scraper::new(config.clone(), tls.clone(), target, context.clone());
                 Running { gone: gone.clone(), _task: tokio::spawn(scraper.run(gone)) }
             });
         }
@@ -70,10 +71,7 @@ pub async fn watch(config: ScrapeConfig, context: Context) {
 
 /// Every target of a job, got and read once: how many samples its page has, or what is wrong with it.
 pub async fn attempt(config: &ScrapeConfig) -> Vec<(String, Result<String, String>)> {
-    let client = match Client::new(config) {
-        Ok(client) => client,
-        Err(error) => return vec![(config.job_name.to_string(), Err(error))],
-    };
+    let tls = Arc::new(Tls::new(config.tls.clone()));
     let found = Discovery::default().look(config).await;
     let targets: BTreeSet<Target> = found.iter().filter_map(|f| target::target(config, f)).collect();
     if targets.is_empty() {
@@ -81,8 +79,8 @@ pub async fn attempt(config: &ScrapeConfig) -> Vec<(String, Result<String, Strin
     }
     let mut tried = Vec::with_capacity(targets.len());
     for target in targets {
-        let read = page(config, &client, &target.url).await;
-        tried.push((target.url, read.map(|page| format!("{} samples", page.samples.len()))));
+        let read = page(config, &Client::new(config, tls.clone()), &target.url).await;
+        tried.push((target.url, read.map(|page| format!("{} samples", page.samples.len() + page.histograms.len()))));
     }
     tried
 }
@@ -116,26 +114,32 @@ struct Scraper {
     /// `up` and its like.
     report: Vec<Labels>,
     failing: bool,
+    /// Whether its last page had broken native histograms.
+    breaking: bool,
 }
 
-/// What is said of each scrape, in the order of its values.
-const REPORT: [&str; 6] = [
-    "up",
-    "scrape_duration_seconds",
-    "scrape_samples_scraped",
-    "scrape_samples_post_metric_relabeling",
-    "scrape_series_added",
-    "scrape_native_histograms_left_out",
+/// What is said of each scrape, in the order of its values; what is left out has a reason.
+const REPORT: [(&str, Option<&str>); 7] = [
+    ("up", None),
+    ("scrape_duration_seconds", None),
+    ("scrape_samples_scraped", None),
+    ("scrape_samples_post_metric_relabeling", None),
+    ("scrape_series_added", None),
+    ("scrape_native_histograms_left_out", Some("not_asked_for")),
+    ("scrape_native_histograms_left_out", Some("broken")),
 ];
 
 impl Scraper {
-    fn new(config: Arc<ScrapeConfig>, client: Client, target: Target, context: Context) -> Scraper {
-        let report = REPORT.map(|name| {
+    fn new(config: Arc<ScrapeConfig>, tls: Arc<Tls>, target: Target, context: Context) -> Scraper {
+        let client = Client::new(&config, tls);
+        let report = REPORT.map(|(name, reason)| {
             let mut labels = target.labels.clone();
             labels.insert(METRIC_NAME.into(), name.into());
+            labels.extend(reason.map(|reason| ("reason".into(), reason.into())));
             Labels::from_pairs(&labels)
         });
-        Scraper { config, client, target, context, page: Series::default(), report: report.into(), failing: false }
+        let page = Series::default();
+        Scraper { config, client, target, context, page, report: report.into(), failing: false, breaking: false }
     }
 
     async fn run(mut self, gone: CancellationToken) {
@@ -165,6 +169,7 @@ impl Scraper {
         let mut out = SamplesBuilder::default();
         let got = page(&self.config, &self.client, &self.target.url).await;
         let result = got.and_then(|page| {
+            self.tell_broken(page.left_out.why.as_deref());
             take(&self.config, &self.target.labels, page, now_ms, &mut self.page, &mut out).map_err(|e| e.to_string())
         });
         if result.is_err() {
@@ -178,7 +183,8 @@ impl Scraper {
             taken.scraped as f64,
             taken.kept as f64,
             taken.added as f64,
-            taken.native_left_out as f64,
+            taken.native_not_asked_for as f64,
+            taken.native_broken as f64,
         ];
         for (labels, value) in self.report.iter().zip(values) {
             out.push(labels, now_ms, value);
@@ -194,6 +200,16 @@ impl Scraper {
             _ => {}
         }
         self.failing = error.is_some();
+    }
+
+    /// Logs a target when its pages begin or cease to have native histograms that can't be taken.
+    fn tell_broken(&mut self, why: Option<&str>) {
+        match why {
+            Some(why) if !self.breaking => tracing::warn!(url = self.target.url, why, "native histogram is left out"),
+            None if self.breaking => tracing::info!(url = self.target.url, "no native histogram is left out any more"),
+            _ => {}
+        }
+        self.breaking = why.is_some();
     }
 }
 

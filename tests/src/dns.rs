@@ -17,9 +17,10 @@ const QUESTION_BYTES_MAX: usize = 512;
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
 const TYPE_SRV: u16 = 33;
-/// Flags of an answer: recursion was wanted and is there; and with "no such name".
+/// Flags of an answer: recursion was wanted and is there; with "no such name", with "server failure".
 const ANSWERED: u16 = 0x8180;
 const NO_SUCH_NAME: u16 = 0x8183;
+const SERVER_FAILURE: u16 = 0x8182;
 
 /// What the name stands for.
 #[derive(Clone, Default)]
@@ -27,6 +28,8 @@ struct Known {
     addresses: Vec<IpAddr>,
     /// Host and port of services.
     services: Vec<(String, u16)>,
+    /// It answers that it can't.
+    fails: bool,
 }
 
 /// Answers until dropped.
@@ -62,7 +65,12 @@ impl NameServer {
         self.known.lock().addresses = addresses.to_vec();
     }
 
-    /// The services of the name from now on: host and port.
+    /// Whether it answers "server failure" from now on.
+    pub fn set_failing(&self, fails: bool) {
+        self.known.lock().fails = fails;
+    }
+
+    /// The services of the name from now on: host and port. The host "." is nowhere.
     pub fn set_services(&self, services: &[(&str, u16)]) {
         self.known.lock().services = services.iter().map(|(host, port)| ((*host).to_owned(), *port)).collect();
     }
@@ -97,7 +105,7 @@ fn answer(question: &[u8], name: &str, known: &Known) -> Option<Vec<u8>> {
     let kind = u16::from_be_bytes([*question.get(at + 1)?, *question.get(at + 2)?]);
     let is_ours = asked.join(".") == name;
     let records: Vec<Vec<u8>> = match kind {
-        _ if !is_ours => Vec::new(),
+        _ if !is_ours || known.fails => Vec::new(),
         TYPE_SRV => known.services.iter().map(|(host, port)| service(host, *port)).collect(),
         TYPE_A | TYPE_AAAA => {
             let octets = |address: &IpAddr| match address {
@@ -110,7 +118,12 @@ fn answer(question: &[u8], name: &str, known: &Known) -> Option<Vec<u8>> {
         _ => Vec::new(),
     };
     let mut out = question.get(..2)?.to_vec();
-    for number in [if is_ours { ANSWERED } else { NO_SUCH_NAME }, 1, records.len() as u16, 0, 0] {
+    let flags = match is_ours {
+        _ if known.fails => SERVER_FAILURE,
+        true => ANSWERED,
+        false => NO_SUCH_NAME,
+    };
+    for number in [flags, 1, records.len() as u16, 0, 0] {
         out.extend(number.to_be_bytes());
     }
     out.extend_from_slice(question.get(header_bytes..end)?);
@@ -127,7 +140,7 @@ fn answer(question: &[u8], name: &str, known: &Known) -> Option<Vec<u8>> {
 fn service(host: &str, port: u16) -> Vec<u8> {
     let mut out = vec![0, 1, 0, 1];
     out.extend(port.to_be_bytes());
-    for label in host.split('.') {
+    for label in host.split('.').filter(|label| !label.is_empty()) {
         out.push(label.len() as u8);
         out.extend_from_slice(label.as_bytes());
     }

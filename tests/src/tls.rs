@@ -33,9 +33,14 @@ impl<'a> Authority<'a> {
 
     /// A certificate for 127.0.0.1, named `name`.
     pub fn issue(&self, name: &str) -> io::Result<Identity> {
+        self.issue_for(name, "IP:127.0.0.1")
+    }
+
+    /// A certificate for what stands for itself as `DNS:name` or `IP:address`.
+    pub fn issue_for(&self, name: &str, subject: &str) -> io::Result<Identity> {
         // the section of OpenSSL's own configuration for those who may not sign others
         let by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-extensions", "usr_cert"];
-        make(self.folder, name, name, &[&by[..], &["-addext", "subjectAltName=IP:127.0.0.1"]].concat())
+        make(self.folder, name, name, &[&by[..], &["-addext", &format!("subjectAltName={subject}")]].concat())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use rustls::pki_types::DnsName;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
@@ -49,6 +50,8 @@ pub struct ScrapeConfig {
     pub metrics_path: String,
     /// What is asked for in `Accept`, the first wanted most.
     pub protocols: Vec<&'static str>,
+    /// What is taken of a histogram.
+    pub histograms: HistogramParts,
     /// Parameters of the URL.
     pub params: BTreeMap<String, Vec<String>>,
     /// Of two labels with one name the page's stands.
@@ -66,7 +69,27 @@ pub struct ScrapeConfig {
     /// Who we are.
     pub access: ScrapeAccess,
     /// With https.
-    pub tls: TlsMode,
+    pub tls: ScrapeTls,
+}
+
+/// The `tls_config` of a job. Its files are read before each page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScrapeTls {
+    /// What is asked of the server's certificate.
+    pub mode: TlsMode,
+    /// PEM of our certificate and of its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Name the server is asked for and must bear in place of its address.
+    pub server_name: Option<String>,
+}
+
+/// Which parts of a page's histograms are taken, as Prometheus' fields have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistogramParts {
+    /// `scrape_native_histograms`: the native part instead of the classic one.
+    pub native: bool,
+    /// `always_scrape_classic_histograms`: the classic one beside it.
+    pub classic_too: bool,
 }
 
 /// What a target answers with.
@@ -155,6 +178,8 @@ pub struct RawScrape {
     scrape_protocols: Option<Spanned<Vec<Text>>>,
     #[serde(default)]
     params: BTreeMap<String, Vec<String>>,
+    scrape_native_histograms: Option<bool>,
+    always_scrape_classic_histograms: Option<bool>,
     honor_labels: Option<bool>,
     honor_timestamps: Option<bool>,
     #[serde(default)]
@@ -175,7 +200,7 @@ pub struct RawScrape {
     target_limit: Option<Spanned<usize>>,
     basic_auth: Option<RawBasic>,
     authorization: Option<RawToken>,
-    tls_config: Option<RawScrapeTls>,
+    tls_config: Option<Spanned<RawScrapeTls>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -237,6 +262,9 @@ struct RawToken {
 #[serde(deny_unknown_fields)]
 struct RawScrapeTls {
     ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    server_name: Option<Text>,
     insecure_skip_verify: Option<bool>,
 }
 
@@ -297,6 +325,10 @@ pub(super) fn check_scrape(
             Err(place.error(n.referenced, message))
         }
     };
+    let histograms = HistogramParts {
+        native: raw.scrape_native_histograms.unwrap_or(false),
+        classic_too: raw.always_scrape_classic_histograms.unwrap_or(false),
+    };
     Ok(ScrapeConfig {
         job_name: place.name(&raw.job_name, &field("job_name"))?,
         interval,
@@ -305,7 +337,8 @@ pub(super) fn check_scrape(
         scheme,
         metrics_path: metrics_path(place, &field("metrics_path"), speech, raw.metrics_path)?,
         speech,
-        protocols: protocols(place, &field("scrape_protocols"), raw.scrape_protocols)?,
+        protocols: protocols(place, &field("scrape_protocols"), raw.scrape_protocols, histograms)?,
+        histograms,
         params: raw.params,
         honor_labels: raw.honor_labels.unwrap_or(false),
         honor_timestamps: raw.honor_timestamps.unwrap_or(true),
@@ -328,12 +361,27 @@ pub(super) fn check_scrape(
         },
         access,
         tls: match raw.tls_config {
-            Some(RawScrapeTls { insecure_skip_verify: Some(true), .. }) => TlsMode::Require,
-            Some(tls) => TlsMode::Verify(tls.ca_file),
-            None if scheme == "https" => TlsMode::Verify(None),
-            None => TlsMode::Prefer,
+            Some(tls) => check_tls(place, &field("tls_config"), tls)?,
+            None if scheme == "https" => ScrapeTls { mode: TlsMode::Verify(None), identity: None, server_name: None },
+            None => ScrapeTls { mode: TlsMode::Prefer, identity: None, server_name: None },
         },
     })
+}
+
+fn check_tls(place: &Place<'_>, field: &str, raw: Spanned<RawScrapeTls>) -> Result<ScrapeTls, ConfigError> {
+    let (at, raw) = (raw.referenced, raw.value);
+    let identity = match (raw.cert_file, raw.key_file) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        (Some(_), None) => return Err(place.error(at, format!("{field}.key_file: is missing; cert_file is given"))),
+        (None, Some(_)) => return Err(place.error(at, format!("{field}.cert_file: is missing; key_file is given"))),
+    };
+    // a handshake asks for names alone (RFC 6066, section 3)
+    if let Some(text) = raw.server_name.as_ref().filter(|text| DnsName::try_from(text.value.as_str()).is_err()) {
+        return place.refuse(text, &format!("{field}.server_name"), "a name, no address");
+    }
+    let mode = if raw.insecure_skip_verify == Some(true) { TlsMode::Require } else { TlsMode::Verify(raw.ca_file) };
+    Ok(ScrapeTls { mode, identity, server_name: raw.server_name.map(|text| text.value) })
 }
 
 /// Which records are asked for: SRV unless said.
@@ -353,13 +401,17 @@ fn records(place: &Place<'_>, at: Location, field: &str, dns: &RawDns) -> Result
     }
 }
 
-/// What is asked for; OpenMetrics, then text, then protobuf unless said.
+/// What is asked for; unless said OpenMetrics, then text, and protobuf last, or first if only it has what is wanted.
 fn protocols(
     place: &Place<'_>,
     field: &str,
     given: Option<Spanned<Vec<Text>>>,
+    histograms: HistogramParts,
 ) -> Result<Vec<&'static str>, ConfigError> {
     let Some(given) = given else {
+        if histograms.native {
+            return Ok(PROTOCOLS.map(|(_, accepted)| accepted).to_vec());
+        }
         let [protobuf, rest @ ..] = PROTOCOLS.map(|(_, accepted)| accepted);
         return Ok(rest.into_iter().chain([protobuf]).collect());
     };

@@ -1,10 +1,13 @@
-//! TLS of the way to a database: verified, or encrypted only, as the configuration says.
+//! TLS of the way to a database or to a page: verified, or encrypted only, as the configuration says.
 
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WantsClientCert,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
@@ -12,8 +15,13 @@ use rustls::{
 use super::trouble::{Class, Trouble};
 use crate::config::TlsMode;
 
-/// The client's side of a handshake. `Verify(None)` needs an authority file here: databases seldom bear public certificates.
+/// The client's side of a handshake, without a certificate of its own.
 pub fn client_config(mode: &TlsMode) -> Result<ClientConfig, Trouble> {
+    Ok(builder(mode)?.with_no_client_auth())
+}
+
+/// What the client's side thinks of the server's certificate. `Verify(None)` reads the system's file of authorities.
+pub fn builder(mode: &TlsMode) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Trouble> {
     let wrong = |text: String| Trouble::new(Class::TargetUnreachable, text);
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -21,7 +29,7 @@ pub fn client_config(mode: &TlsMode) -> Result<ClientConfig, Trouble> {
         .map_err(|e| wrong(format!("tls: {e}")))?;
     let TlsMode::Verify(authority) = mode else {
         let verifier = Arc::new(EncryptOnly(provider));
-        return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
+        return Ok(builder.dangerous().with_custom_certificate_verifier(verifier));
     };
     let path = match authority {
         Some(path) => path.clone(),
@@ -33,7 +41,7 @@ pub fn client_config(mode: &TlsMode) -> Result<ClientConfig, Trouble> {
     if roots.is_empty() {
         return Err(wrong(format!("{}: no certificate in it", path.display())));
     }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(builder.with_root_certificates(roots))
 }
 
 /// `sslmode=require` of libpq: the connection is encrypted and the server may be anyone.

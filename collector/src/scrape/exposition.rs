@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use proto::samples::Family;
+use proto::{Histogram, samples::Family};
 
 /// Which of the two formats a page is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +28,13 @@ impl Format {
 
 /// One sample of a page.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
+pub struct Sample<V = f64> {
     /// Labels without the name.
     pub labels: BTreeMap<String, String>,
     /// Metric name.
     pub name: String,
     /// Value.
-    pub value: f64,
+    pub value: V,
     /// Its own time, if it bears one.
     pub ts_ms: Option<i64>,
 }
@@ -44,10 +44,23 @@ pub struct Sample {
 pub struct Page {
     /// In the page's order.
     pub samples: Vec<Sample>,
+    /// Native histograms, in the page's order.
+    pub histograms: Vec<Sample<Histogram>>,
     /// What it says of its metrics.
     pub families: Vec<Family>,
-    /// Native histograms whose buckets were left out.
-    pub native_left_out: usize,
+    /// What was not taken of it.
+    pub left_out: LeftOut,
+}
+
+/// Native parts of histograms that were not taken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LeftOut {
+    /// The job does not ask for any.
+    pub not_asked_for: usize,
+    /// They break a rule of native histograms.
+    pub broken: usize,
+    /// Of the first broken one: which it is, and what rule.
+    pub why: Option<String>,
 }
 
 /// Why a page can't be read.

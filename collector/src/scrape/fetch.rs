@@ -1,17 +1,20 @@
 //! Gets one page over HTTP, within its time and its size.
 
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use parking_lot::Mutex;
+use reqwest::{
+    RequestBuilder, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{ACCEPT, CONTENT_TYPE, HOST},
+};
 
 use super::{
     exposition::{self, Format, Page},
     protobuf,
+    tls::Tls,
 };
-use crate::{
-    config::{Password, ScrapeAccess, ScrapeConfig},
-    databases::tls,
-};
+use crate::config::{HistogramParts, Password, ScrapeAccess, ScrapeConfig};
 
 /// What we read: the names of Prometheus' `scrape_protocols`, and what is said of each in `Accept`.
 pub const PROTOCOLS: [(&str, &str); 4] = [
@@ -22,12 +25,15 @@ pub const PROTOCOLS: [(&str, &str); 4] = [
 ];
 const USER_AGENT: &str = concat!("tidewatch-collector/", env!("CARGO_PKG_VERSION"));
 
-/// The client of one job.
-#[derive(Clone, Debug)]
+/// The client of one target.
+#[derive(Debug)]
 pub struct Client {
-    client: reqwest::Client,
+    tls: Arc<Tls>,
+    /// Made of certificates with this print.
+    made: Mutex<Option<(u64, reqwest::Client)>>,
     access: ScrapeAccess,
     accepted: String,
+    histograms: HistogramParts,
     timeout: Duration,
     body_bytes_max: usize,
 }
@@ -37,6 +43,7 @@ pub struct Client {
 pub struct Body {
     bytes: Vec<u8>,
     content_type: String,
+    histograms: HistogramParts,
 }
 
 impl Body {
@@ -53,7 +60,7 @@ impl Body {
     /// As a page of metrics, in the format its server names.
     pub fn page(self) -> Result<Page, String> {
         if self.content_type.trim_start().starts_with("application/vnd.google.protobuf") {
-            return protobuf::read(&self.bytes).map_err(|e| e.to_string());
+            return protobuf::read(&self.bytes, self.histograms).map_err(|e| e.to_string());
         }
         let format = Format::of(&self.content_type);
         exposition::read(&self.text()?, format).map_err(|e| e.to_string())
@@ -67,29 +74,23 @@ pub fn accepted(protocols: &[&'static str]) -> String {
 }
 
 impl Client {
-    /// Reads the job's certificates.
-    pub fn new(config: &ScrapeConfig) -> Result<Client, String> {
-        let tls = tls::client_config(&config.tls).map_err(|t| t.text)?;
-        let client = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .timeout(config.timeout)
-            .pool_max_idle_per_host(1)
-            .use_preconfigured_tls(tls)
-            .build()
-            .map_err(|e| e.to_string())?;
-        Ok(Client {
-            client,
+    /// Of a job with what its files hold.
+    pub fn new(config: &ScrapeConfig, tls: Arc<Tls>) -> Client {
+        Client {
+            tls,
+            made: Mutex::default(),
             access: config.access.clone(),
             accepted: accepted(&config.protocols),
+            histograms: config.histograms,
             timeout: config.timeout,
             body_bytes_max: config.limits.body_bytes,
-        })
+        }
     }
 
     /// What a server answers.
     pub async fn get(&self, url: &str) -> Result<Body, String> {
         let timeout = self.timeout.as_secs_f64().to_string();
-        let mut request = self.client.get(url).header(ACCEPT, &self.accepted);
+        let mut request = self.request(url)?.header(ACCEPT, &self.accepted);
         request = request.header("X-Prometheus-Scrape-Timeout-Seconds", timeout);
         request = match &self.access {
             ScrapeAccess::Open => request,
@@ -110,7 +111,62 @@ impl Client {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(Body { bytes, content_type })
+        Ok(Body { bytes, content_type, histograms: self.histograms })
+    }
+
+    /// A request whose connection keeps to the certificates as they are now. With a `server_name` the URL bears it, so that the handshake
+    /// asks for it, and the address only says where.
+    fn request(&self, url: &str) -> Result<RequestBuilder, String> {
+        let mut url = Url::parse(url).map_err(|e| format!("{url}: {e}"))?;
+        let is_https = url.scheme() == "https";
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let behind = self
+            .tls
+            .server_name()
+            .filter(|_| is_https)
+            .map(|name| Behind { name: name.to_owned(), host: host.trim_matches(['[', ']']).to_owned() });
+        let named = behind.as_ref().map(|behind| behind.name.clone());
+        let client = self.client(is_https, behind)?;
+        let Some(name) = named else { return Ok(client.get(url)) };
+        let place = url.port().map_or(host.clone(), |port| format!("{host}:{port}"));
+        url.set_host(Some(&name)).map_err(|e| format!("tls_config.server_name: {name}: {e}"))?;
+        Ok(client.get(url).header(HOST, place))
+    }
+
+    fn client(&self, is_https: bool, behind: Option<Behind>) -> Result<reqwest::Client, String> {
+        let print = self.tls.print(is_https)?;
+        let mut made = self.made.lock();
+        if let Some((_, client)) = made.as_ref().filter(|(of, _)| *of == print) {
+            return Ok(client.clone());
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .timeout(self.timeout)
+            .pool_max_idle_per_host(1)
+            .use_preconfigured_tls(self.tls.client_config(print, is_https)?);
+        if let Some(behind) = behind {
+            builder = builder.dns_resolver(Arc::new(behind));
+        }
+        let client = builder.build().map_err(|e| e.to_string())?;
+        *made = Some((print, client.clone()));
+        Ok(client)
+    }
+}
+
+/// Where the server is that bears a name; other names, to which it may send us on, are where they are.
+struct Behind {
+    name: String,
+    host: String,
+}
+
+impl Resolve for Behind {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = if name.as_str().eq_ignore_ascii_case(&self.name) { &*self.host } else { name.as_str() }.to_owned();
+        Box::pin(async move {
+            // port 0: the URL's
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
     }
 }
 

@@ -2,8 +2,8 @@
 //! prometheus/client_model's `metrics.proto` numbers their fields. A function of values.
 //!
 //! Samples get the names and labels that the same page has as OpenMetrics text. Families are taken apart field by field and
-//! metrics decoded one at a time, so that memory follows what a page holds, not what it claims. Of a native histogram only
-//! its count and sum are taken; how many were left out is told.
+//! metrics decoded one at a time, so that memory follows what a page holds, not what it claims. A histogram has a classic part, a
+//! native one (`protobuf_native`), or both; which are taken is the job's choice, and what is left out is told.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,15 @@ use prost::{
 };
 use proto::samples::Family;
 
-use super::exposition::{Page, Sample};
+use super::{
+    exposition::{Page, Sample},
+    protobuf_native::{is_native, native},
+};
+use crate::config::HistogramParts;
 
 /// Largest metric, bytes: a histogram of some ten thousand buckets.
 pub const METRIC_BYTES_MAX: usize = 1 << 20;
-/// Most samples of a page before any rule.
+/// Most samples of a page before any rule; a native histogram counts for as many as its memory holds.
 pub const SAMPLES_MAX: usize = 2_000_000;
 
 /// Why a page can't be read.
@@ -72,29 +76,49 @@ struct Bucket {
     cumulative_count: u64,
     #[prost(double, tag = "2")]
     upper_bound: f64,
-    #[prost(double, optional, tag = "4")]
-    cumulative_count_float: Option<f64>,
+    #[prost(double, tag = "4")]
+    cumulative_count_float: f64,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Histogram {
+pub(super) struct BucketSpan {
+    #[prost(sint32, tag = "1")]
+    pub(super) offset: i32,
+    #[prost(uint32, tag = "2")]
+    pub(super) length: u32,
+}
+
+/// Both parts in one message. A float that is more than 0 stands for the integer beside it.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Histogram {
     #[prost(uint64, tag = "1")]
-    sample_count: u64,
+    pub(super) sample_count: u64,
     #[prost(double, tag = "2")]
-    sample_sum: f64,
+    pub(super) sample_sum: f64,
     #[prost(message, repeated, tag = "3")]
     bucket: Vec<Bucket>,
-    #[prost(double, optional, tag = "4")]
-    sample_count_float: Option<f64>,
-    /// The fields by which a native histogram is known; spans are only counted.
+    #[prost(double, tag = "4")]
+    pub(super) sample_count_float: f64,
+    #[prost(sint32, tag = "5")]
+    pub(super) schema: i32,
     #[prost(double, tag = "6")]
-    zero_threshold: f64,
+    pub(super) zero_threshold: f64,
     #[prost(uint64, tag = "7")]
-    zero_count: u64,
-    #[prost(bytes = "vec", repeated, tag = "9")]
-    negative_span: Vec<Vec<u8>>,
-    #[prost(bytes = "vec", repeated, tag = "12")]
-    positive_span: Vec<Vec<u8>>,
+    pub(super) zero_count: u64,
+    #[prost(double, tag = "8")]
+    pub(super) zero_count_float: f64,
+    #[prost(message, repeated, tag = "9")]
+    pub(super) negative_span: Vec<BucketSpan>,
+    #[prost(sint64, repeated, packed = "false", tag = "10")]
+    pub(super) negative_delta: Vec<i64>,
+    #[prost(double, repeated, packed = "false", tag = "11")]
+    pub(super) negative_count: Vec<f64>,
+    #[prost(message, repeated, tag = "12")]
+    pub(super) positive_span: Vec<BucketSpan>,
+    #[prost(sint64, repeated, packed = "false", tag = "13")]
+    pub(super) positive_delta: Vec<i64>,
+    #[prost(double, repeated, packed = "false", tag = "14")]
+    pub(super) positive_count: Vec<f64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -117,6 +141,7 @@ struct Metric {
 
 /// `MetricType`, by its number.
 const KINDS: [&str; 6] = ["counter", "gauge", "summary", "unknown", "histogram", "histogram"];
+const GAUGE_HISTOGRAM: usize = 5;
 
 /// A family's own fields, and where its metrics stand.
 #[derive(Default)]
@@ -128,20 +153,34 @@ struct Head<'a> {
     metrics: Vec<&'a [u8]>,
 }
 
+/// A page so far.
+struct Reading {
+    parts: HistogramParts,
+    page: Page,
+    /// How many samples it holds, by their memory.
+    held: usize,
+}
+
 /// Reads a page.
-pub fn read(body: &[u8]) -> Result<Page, ProtobufError> {
-    let (mut page, mut rest, mut number) = (Page::default(), body, 0);
+pub fn read(body: &[u8], parts: HistogramParts) -> Result<Page, ProtobufError> {
+    let mut reading = Reading { parts, page: Page::default(), held: 0 };
+    let (mut rest, mut number) = (body, 0);
     while !rest.is_empty() {
         number += 1;
         let wrong = |name: &str, what: String| ProtobufError { family: number, name: name.into(), what };
         let family = delimited(&mut rest).map_err(|what| wrong("its length", what))?;
         let head = head(family).map_err(|what| wrong("its fields", what))?;
         for metric in &head.metrics {
-            take(&head, metric, &mut page).map_err(|what| wrong(&head.name, what))?;
+            reading.take(&head, metric).map_err(|what| wrong(&head.name, what))?;
         }
-        page.families.push(Family { name: head.name, kind: KINDS[head.kind].into(), help: head.help, unit: head.unit });
+        reading.page.families.push(Family {
+            name: head.name,
+            kind: KINDS[head.kind].into(),
+            help: head.help,
+            unit: head.unit,
+        });
     }
-    Ok(page)
+    Ok(reading.page)
 }
 
 /// What follows a length, and no more.
@@ -188,14 +227,109 @@ fn head(mut rest: &[u8]) -> Result<Head<'_>, String> {
     Ok(head)
 }
 
-/// Adds the samples of one metric.
-fn take(head: &Head<'_>, bytes: &[u8], page: &mut Page) -> Result<(), String> {
-    if bytes.len() > METRIC_BYTES_MAX {
-        return Err(format!("a metric has {} bytes; at most {METRIC_BYTES_MAX} are read", bytes.len()));
+/// What all samples of a metric share.
+struct Common<'a> {
+    name: &'a str,
+    labels: BTreeMap<String, String>,
+    ts_ms: Option<i64>,
+}
+
+impl Common<'_> {
+    fn sample(&self, ending: &str, more: Option<(&str, String)>, value: f64) -> Sample {
+        let mut labels = self.labels.clone();
+        labels.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        Sample { labels, name: format!("{}{ending}", self.name), value: plain_nan(value), ts_ms: self.ts_ms }
     }
-    let metric = Metric::decode(bytes).map_err(|e| e.to_string())?;
+}
+
+impl Reading {
+    /// Adds the samples of one metric.
+    fn take(&mut self, head: &Head<'_>, bytes: &[u8]) -> Result<(), String> {
+        if bytes.len() > METRIC_BYTES_MAX {
+            return Err(format!("a metric has {} bytes; at most {METRIC_BYTES_MAX} are read", bytes.len()));
+        }
+        let metric = Metric::decode(bytes).map_err(|e| e.to_string())?;
+        let missing = || format!("a metric has no {}", KINDS[head.kind]);
+        let common = Common { name: &head.name, labels: labels(metric.label)?, ts_ms: metric.timestamp_ms };
+        match head.kind {
+            0 => self.add(common.sample("", None, metric.counter.ok_or_else(missing)?.value)),
+            1 => self.add(common.sample("", None, metric.gauge.ok_or_else(missing)?.value)),
+            2 => {
+                let summary = metric.summary.ok_or_else(missing)?;
+                for q in &summary.quantile {
+                    self.add(common.sample("", Some(("quantile", bound_text(q.quantile))), q.value));
+                }
+                self.add(common.sample("_sum", None, summary.sample_sum));
+                self.add(common.sample("_count", None, summary.sample_count as f64));
+            }
+            3 => self.add(common.sample("", None, metric.untyped.ok_or_else(missing)?.value)),
+            kind => {
+                let histogram = metric.histogram.ok_or_else(missing)?;
+                let taken = self.take_native(&common, &histogram, kind == GAUGE_HISTOGRAM);
+                if !taken || self.parts.classic_too && !histogram.bucket.is_empty() {
+                    self.take_classic(&common, &histogram);
+                }
+            }
+        }
+        match self.held {
+            0..=SAMPLES_MAX => Ok(()),
+            found => Err(format!("the page has {found} samples and more; at most {SAMPLES_MAX} are read")),
+        }
+    }
+
+    fn add(&mut self, sample: Sample) {
+        self.held += 1;
+        self.page.samples.push(sample);
+    }
+
+    /// Whether the native part is there, wanted and sound; one that is not is counted, and the classic part stands.
+    fn take_native(&mut self, common: &Common<'_>, message: &Histogram, is_gauge: bool) -> bool {
+        if !is_native(message) {
+            return false;
+        }
+        let Page { histograms, left_out, .. } = &mut self.page;
+        if !self.parts.native {
+            left_out.not_asked_for += 1;
+            return false;
+        }
+        let Common { name, labels, ts_ms } = common;
+        match native(message, is_gauge) {
+            Ok(value) => {
+                self.held += value.weight();
+                histograms.push(Sample { labels: labels.clone(), name: (*name).to_owned(), value, ts_ms: *ts_ms });
+                true
+            }
+            Err(why) => {
+                left_out.broken += 1;
+                left_out.why.get_or_insert_with(|| format!("{name}{labels:?}: {why}"));
+                false
+            }
+        }
+    }
+
+    fn take_classic(&mut self, common: &Common<'_>, histogram: &Histogram) {
+        let either = |float: f64, integer: u64| if float > 0.0 { float } else { integer as f64 };
+        let count = either(histogram.sample_count_float, histogram.sample_count);
+        for bucket in &histogram.bucket {
+            let value = either(bucket.cumulative_count_float, bucket.cumulative_count);
+            self.add(common.sample("_bucket", Some(("le", bound_text(bucket.upper_bound))), value));
+        }
+        if histogram.bucket.last().is_none_or(|b| b.upper_bound != f64::INFINITY) {
+            self.add(common.sample("_bucket", Some(("le", bound_text(f64::INFINITY))), count));
+        }
+        self.add(common.sample("_sum", None, histogram.sample_sum));
+        self.add(common.sample("_count", None, count));
+    }
+}
+
+/// As text has it: the bits of a page's NaN must not be those that mark the end of a series.
+pub(super) fn plain_nan(value: f64) -> f64 {
+    if value.is_nan() { f64::NAN } else { value }
+}
+
+fn labels(pairs: Vec<LabelPair>) -> Result<BTreeMap<String, String>, String> {
     let mut labels = BTreeMap::new();
-    for pair in metric.label {
+    for pair in pairs {
         if !super::relabel::is_label_name(&pair.name) {
             return Err(format!("{:?} is no label name", pair.name));
         }
@@ -203,48 +337,7 @@ fn take(head: &Head<'_>, bytes: &[u8], page: &mut Page) -> Result<(), String> {
             return Err(format!("a label is given twice, once as {twice:?}"));
         }
     }
-    let missing = || format!("a metric has no {}", KINDS[head.kind]);
-    let ts_ms = metric.timestamp_ms;
-    let mut add = |ending: &str, more: Option<(&str, String)>, value: f64| {
-        let mut labels = labels.clone();
-        labels.extend(more.map(|(name, value)| (name.to_owned(), value)));
-        // as text has it: the bits of a page's NaN must not be those that mark the end of a series
-        let value = if value.is_nan() { f64::NAN } else { value };
-        page.samples.push(Sample { labels, name: format!("{}{ending}", head.name), value, ts_ms });
-    };
-    match head.kind {
-        0 => add("", None, metric.counter.ok_or_else(missing)?.value),
-        1 => add("", None, metric.gauge.ok_or_else(missing)?.value),
-        2 => {
-            let summary = metric.summary.ok_or_else(missing)?;
-            for q in &summary.quantile {
-                add("", Some(("quantile", bound_text(q.quantile))), q.value);
-            }
-            add("_sum", None, summary.sample_sum);
-            add("_count", None, summary.sample_count as f64);
-        }
-        3 => add("", None, metric.untyped.ok_or_else(missing)?.value),
-        _ => {
-            let histogram = metric.histogram.ok_or_else(missing)?;
-            let count = histogram.sample_count_float.unwrap_or(histogram.sample_count as f64);
-            for bucket in &histogram.bucket {
-                let value = bucket.cumulative_count_float.unwrap_or(bucket.cumulative_count as f64);
-                add("_bucket", Some(("le", bound_text(bucket.upper_bound))), value);
-            }
-            if histogram.bucket.last().is_none_or(|b| b.upper_bound != f64::INFINITY) {
-                add("_bucket", Some(("le", bound_text(f64::INFINITY))), count);
-            }
-            add("_sum", None, histogram.sample_sum);
-            add("_count", None, count);
-            let spans = histogram.positive_span.len() + histogram.negative_span.len();
-            let native = spans > 0 || histogram.zero_count > 0 || histogram.zero_threshold > 0.0;
-            page.native_left_out += usize::from(native);
-        }
-    }
-    match page.samples.len() {
-        0..=SAMPLES_MAX => Ok(()),
-        found => Err(format!("the page has {found} samples and more; at most {SAMPLES_MAX} are read")),
-    }
+    Ok(labels)
 }
 
 /// A bound or quantile as OpenMetrics writes it: shortest digits, with a point or an exponent.

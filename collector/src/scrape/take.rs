@@ -1,15 +1,19 @@
 //! Turns a page into the samples of a target: its labels put on, rules and limits applied, ended series marked. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use proto::{
-    Labels,
+    Histogram, Labels,
+    histogram::{Counts, Layout, Shape, TOTALS},
     labels::METRIC_NAME,
     samples::{STALE_MARKER_BITS, SamplesBuilder},
 };
 
 use super::{
-    exposition::Page,
+    exposition::{Page, Sample},
     relabel::{LabelMap, apply},
 };
 use crate::config::{ScrapeConfig, ScrapeLimits};
@@ -18,22 +22,41 @@ use crate::config::{ScrapeConfig, ScrapeLimits};
 #[derive(Debug, Default)]
 pub struct Series {
     /// Series of the last page without times of their own.
-    last: HashSet<Labels>,
+    last: There,
     /// Kinds told already, by metric name.
     families: HashMap<String, String>,
+}
+
+/// Series of a page without times of their own.
+#[derive(Debug, Default)]
+struct There {
+    floats: HashSet<Labels>,
+    histograms: HashSet<Labels>,
+}
+
+impl There {
+    fn has(&self, labels: &Labels) -> bool {
+        self.floats.contains(labels) || self.histograms.contains(labels)
+    }
+
+    fn series(&self) -> impl Iterator<Item = &Labels> {
+        self.floats.union(&self.histograms)
+    }
 }
 
 /// What a page gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Samples on the page.
+    /// Samples on the page, of which a native histogram is one.
     pub scraped: usize,
     /// Those that the rules left.
     pub kept: usize,
     /// Series that were not on the page before.
     pub added: usize,
-    /// Native histograms whose buckets were left out.
-    pub native_left_out: usize,
+    /// Native parts of histograms that the job does not ask for.
+    pub native_not_asked_for: usize,
+    /// Native parts of histograms that were left out as broken.
+    pub native_broken: usize,
 }
 
 /// A limit of the configuration that a page breaks: nothing of it is kept.
@@ -57,10 +80,41 @@ pub fn take(
     series: &mut Series,
     out: &mut SamplesBuilder,
 ) -> Result<Taken, OverLimit> {
-    let mut taken = Taken { scraped: page.samples.len(), native_left_out: page.native_left_out, ..Taken::default() };
-    let mut kept: Vec<(Labels, i64, f64)> = Vec::with_capacity(page.samples.len());
-    let mut now_there = HashSet::with_capacity(page.samples.len());
-    for sample in page.samples {
+    let mut taken = Taken {
+        scraped: page.samples.len() + page.histograms.len(),
+        native_not_asked_for: page.left_out.not_asked_for,
+        native_broken: page.left_out.broken,
+        ..Taken::default()
+    };
+    let mut now_there = There::default();
+    let floats = kept(config, target, page.samples, now_ms, &mut now_there.floats)?;
+    let histograms = kept(config, target, page.histograms, now_ms, &mut now_there.histograms)?;
+    taken.kept = floats.len() + histograms.len();
+    over("sample_limit", taken.kept, config.limits.samples)?;
+    taken.added = now_there.series().filter(|labels| !series.last.has(labels)).count();
+    for family in page.families {
+        if series.families.get(&family.name) != Some(&family.kind) {
+            series.families.insert(family.name.clone(), family.kind.clone());
+            out.family(family);
+        }
+    }
+    end(series, &now_there, now_ms, out);
+    floats.iter().for_each(|(labels, ts_ms, value)| out.push(labels, *ts_ms, *value));
+    histograms.into_iter().for_each(|(labels, ts_ms, value)| out.push_histogram(&labels, ts_ms, value));
+    series.last = now_there;
+    Ok(taken)
+}
+
+/// What the rules leave of samples, with series and time; adds the series to those that are there.
+fn kept<V>(
+    config: &ScrapeConfig,
+    target: &LabelMap,
+    samples: Vec<Sample<V>>,
+    now_ms: i64,
+    there: &mut HashSet<Labels>,
+) -> Result<Vec<(Labels, i64, V)>, OverLimit> {
+    let mut kept = Vec::with_capacity(samples.len());
+    for sample in samples {
         let mut labels = joined(config.honor_labels, target, sample.labels);
         labels.insert(METRIC_NAME.into(), sample.name);
         if !apply(&config.metric_relabel, &mut labels) || !labels.contains_key(METRIC_NAME) {
@@ -71,35 +125,35 @@ pub fn take(
         let labels = Labels::from_pairs(&labels);
         let own_time = sample.ts_ms.filter(|_| config.honor_timestamps);
         if own_time.is_none() {
-            now_there.insert(labels.clone());
+            there.insert(labels.clone());
         }
         kept.push((labels, own_time.unwrap_or(now_ms), sample.value));
     }
-    over("sample_limit", kept.len(), config.limits.samples)?;
-    taken.kept = kept.len();
-    taken.added = now_there.difference(&series.last).count();
-    for family in page.families {
-        if series.families.get(&family.name) != Some(&family.kind) {
-            series.families.insert(family.name.clone(), family.kind.clone());
-            out.family(family);
-        }
-    }
-    end(series, &now_there, now_ms, out);
-    kept.iter().for_each(|(labels, ts_ms, value)| out.push(labels, *ts_ms, *value));
-    series.last = now_there;
-    Ok(taken)
+    Ok(kept)
 }
 
 /// Marks every series of a target as ended: its page can't be read, or it is a target no longer.
 pub fn end_all(series: &mut Series, now_ms: i64, out: &mut SamplesBuilder) {
-    end(series, &HashSet::new(), now_ms, out);
-    series.last.clear();
+    end(series, &There::default(), now_ms, out);
+    series.last = There::default();
 }
 
-fn end(series: &Series, there: &HashSet<Labels>, now_ms: i64, out: &mut SamplesBuilder) {
-    for gone in series.last.difference(there) {
-        out.push(gone, now_ms, f64::from_bits(STALE_MARKER_BITS));
+/// A series ends as what it was; one that goes on as the other kind does not end.
+fn end(series: &Series, there: &There, now_ms: i64, out: &mut SamplesBuilder) {
+    let stale = f64::from_bits(STALE_MARKER_BITS);
+    for gone in series.last.floats.iter().filter(|labels| !there.has(labels)) {
+        out.push(gone, now_ms, stale);
     }
+    for gone in series.last.histograms.iter().filter(|labels| !there.has(labels)) {
+        out.push_histogram(gone, now_ms, ended(stale));
+    }
+}
+
+/// The staleness marker of a native histogram: an empty one with that sum.
+fn ended(stale: f64) -> Histogram {
+    let empty = Layout::new(Shape::default())
+        .and_then(|layout| Histogram::new(Arc::new(layout), stale, Counts::Integers(vec![0; TOTALS])));
+    empty.expect("an empty histogram breaks no rule")
 }
 
 /// The page's labels with the target's. Of two with one name the target's stands, and the page's is kept as

@@ -3,16 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use proto::samples::{SamplesBuilder, is_stale};
+use proto::{
+    Histogram,
+    histogram::{Counts, Layout, Shape},
+    samples::{SamplesBuilder, is_stale},
+};
 
 use super::{
     discovery::files,
-    exposition::{Format, Page, read},
+    exposition::{Format, LeftOut, Page, Sample, read},
     relabel::LabelMap,
     take::{Series, Taken, end_all, take},
     target::target,
 };
-use crate::config::{Config, ScrapeConfig, ScrapeSource};
+use crate::config::{Config, HistogramParts, ScrapeConfig, ScrapeSource};
 
 fn config(job: &str) -> Result<ScrapeConfig, String> {
     let text = format!("server: {{address: 'http://h:1'}}\ndata_dir: /tmp\nscrape_configs:\n  - {job}\n");
@@ -152,7 +156,62 @@ fn samples(out: SamplesBuilder) -> Vec<String> {
         let value = if is_stale(value) { "ended".to_owned() } else { value.to_string() };
         format!("{} {value} @{}", samples.labels[samples.series[i] as usize], samples.timestamps_ms[i])
     };
-    (0..samples.len()).map(one).collect()
+    let native = samples.histograms.iter().map(|row| {
+        let value = if row.histogram.is_stale() { "ended".to_owned() } else { format!("{:?}", row.histogram.counts()) };
+        format!("{} {value} @{}", samples.labels[row.series as usize], row.timestamp_ms)
+    });
+    (0..samples.values.len()).map(one).chain(native).collect()
+}
+
+/// Native histograms of this many observations in the zero bucket.
+fn natives(of: &[(&str, u64, Option<i64>)]) -> Vec<Sample<Histogram>> {
+    let one = |&(name, count, ts_ms): &(&str, u64, Option<i64>)| {
+        let layout = std::sync::Arc::new(Layout::new(Shape::default()).unwrap());
+        let value = Histogram::new(layout, 1.5, Counts::Integers(vec![count, count])).unwrap();
+        Sample { labels: LabelMap::from([("job".into(), "theirs".into())]), name: name.into(), value, ts_ms }
+    };
+    of.iter().map(one).collect()
+}
+
+#[test]
+fn native_histograms_are_samples_that_end_as_such() {
+    let config = config(
+        "{job_name: j, static_configs: [{targets: ['h:1']}], sample_limit: 3, metric_relabel_configs: [{action: drop, source_labels: [__name__], regex: 'go_.*'}]}",
+    )
+    .unwrap();
+    let labels = LabelMap::from([("job".into(), "j".into())]);
+    let of = |name: &str| format!(r#"{{__name__="{name}", exported_job="theirs", job="j"}}"#);
+    let mut series = Series::default();
+    let mut taken = |page: Page, now_ms: i64| {
+        let mut out = SamplesBuilder::default();
+        let taken = take(&config, &labels, page, now_ms, &mut series, &mut out);
+        (taken, samples(out))
+    };
+    let first = Page {
+        histograms: natives(&[("a", 3, None), ("b", 4, Some(77)), ("go_x", 1, None)]),
+        left_out: LeftOut { not_asked_for: 1, broken: 2, why: None },
+        ..text_page("c 1\n")
+    };
+    let (what, out) = taken(first, 1_000);
+    let counts = Taken { scraped: 4, kept: 3, added: 2, native_not_asked_for: 1, native_broken: 2 };
+    assert_eq!(what, Ok(counts));
+    let c = r#"{__name__="c", job="j"}"#;
+    assert_eq!(out, [format!("{c} 1 @1000"), of("a") + " Integers([3, 3]) @1000", of("b") + " Integers([4, 4]) @77"]);
+    // over a limit with the floats together
+    let many = Page { histograms: natives(&[("a", 3, None), ("d", 3, None)]), ..text_page("c 1\ne 1\n") };
+    let (what, out) = taken(many, 2_000);
+    assert_eq!((what.unwrap_err().limit, out.len()), ("sample_limit", 0));
+    // the one without a time of its own has ended, as a histogram; the other has not
+    let (what, out) = taken(text_page("c 2\n"), 3_000);
+    assert_eq!((what.unwrap().added, out), (0, vec![format!("{c} 2 @3000"), of("a") + " ended @3000"]));
+    // a series that goes on as the other kind has not ended
+    let (_, out) = taken(text_page("a{job=\"theirs\"} 5\n"), 4_000);
+    assert_eq!(out, [format!("{c} ended @4000"), of("a") + " 5 @4000"]);
+    let (what, out) = taken(Page { histograms: natives(&[("a", 6, None)]), ..Page::default() }, 5_000);
+    assert_eq!((what.unwrap().added, out), (0, vec![of("a") + " Integers([6, 6]) @5000"]));
+    let mut out = SamplesBuilder::default();
+    end_all(&mut series, 6_000, &mut out);
+    assert_eq!(samples(out), [of("a") + " ended @6000"]);
 }
 
 fn text_page(text: &str) -> Page {
@@ -170,7 +229,7 @@ fn samples_bear_the_targets_labels_and_ended_series_are_marked() {
     let mut out = SamplesBuilder::default();
     let first = text_page("a{job=\"theirs\"} 1\ngo_x 5\nb 2 77\n");
     let taken = take(&config, &labels, first, 1_000, &mut series, &mut out).unwrap();
-    assert_eq!(taken, Taken { scraped: 3, kept: 2, added: 1, native_left_out: 0 });
+    assert_eq!(taken, Taken { scraped: 3, kept: 2, added: 1, ..Taken::default() });
     assert_eq!(
         samples(out),
         [
@@ -180,7 +239,7 @@ fn samples_bear_the_targets_labels_and_ended_series_are_marked() {
     );
     let mut out = SamplesBuilder::default();
     let taken = take(&config, &labels, text_page("c 3\n"), 2_000, &mut series, &mut out).unwrap();
-    assert_eq!(taken, Taken { scraped: 1, kept: 1, added: 1, native_left_out: 0 });
+    assert_eq!(taken, Taken { scraped: 1, kept: 1, added: 1, ..Taken::default() });
     assert_eq!(
         samples(out),
         [
@@ -227,6 +286,8 @@ fn what_is_wrong_is_said_with_its_field() {
             format!("{{job_name: j, {target}, relabel_configs: [{{action: hashmod, target_label: a}}]}}"),
             "modulus: is missing",
         ),
+        (format!("{{job_name: j, {target}, scrape_native_histograms: 1}}"), "scrape_native_histograms"),
+        (format!("{{job_name: j, {target}, scrape_classic_histograms: true}}"), "always_scrape_classic_histograms"),
         (
             format!("{{job_name: j, {target}, scrape_protocols: [Proto]}}"),
             "allowed: PrometheusProto, OpenMetricsText1.0.0",
@@ -238,11 +299,32 @@ fn what_is_wrong_is_said_with_its_field() {
         ),
         (format!("{{job_name: j, {target}, relabel_configs: [{{regex: '('}}]}}"), "relabel_configs.regex"),
         (format!("{{job_name: j, {target}, relabel_configs: [{{action: replace}}]}}"), "target_label: is missing"),
+        (format!("{{job_name: j, {target}, tls_config: {{cert_file: /c}}}}"), "tls_config.key_file: is missing"),
+        (format!("{{job_name: j, {target}, tls_config: {{key_file: /k}}}}"), "tls_config.cert_file: is missing"),
+        (format!("{{job_name: j, {target}, tls_config: {{server_name: 10.0.0.1}}}}"), "allowed: a name, no address"),
+        (format!("{{job_name: j, {target}, tls_config: {{server_name: ''}}}}"), "tls_config.server_name"),
         ("{job_name: j, static_configs: [{targets: ['http://h:1/']}]}".to_owned(), "host:port without scheme"),
     ] {
         let error = config(&job).unwrap_err();
         assert!(error.contains(want) && error.starts_with("c.yaml:"), "{error}");
     }
+}
+
+#[test]
+fn native_histograms_are_asked_for_by_the_protocol_that_has_them() {
+    let first = |more: &str| {
+        let job = config(&format!("{{job_name: j, static_configs: [{{targets: ['h:1']}}]{more}}}")).unwrap();
+        (job.protocols[0].split(';').next().unwrap(), job.protocols.len(), job.histograms)
+    };
+    let parts = |native, classic_too| HistogramParts { native, classic_too };
+    assert_eq!(first(""), ("application/openmetrics-text", 4, parts(false, false)));
+    let wanted = ", scrape_native_histograms: true";
+    assert_eq!(first(wanted), ("application/vnd.google.protobuf", 4, parts(true, false)));
+    let both = format!("{wanted}, always_scrape_classic_histograms: true");
+    assert_eq!(first(&both), ("application/vnd.google.protobuf", 4, parts(true, true)));
+    // as it is written, if it is written
+    let text = format!("{wanted}, scrape_protocols: [PrometheusText0.0.4]");
+    assert_eq!(first(&text), ("text/plain", 1, parts(true, false)));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod reload;
 mod replication_stopped;
 mod scrape;
 mod scrape_peers;
+mod scrape_tls;
 mod slow_statements;
 mod versions;
 mod watching;

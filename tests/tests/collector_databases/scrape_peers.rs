@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use axum::{
@@ -16,7 +17,7 @@ use axum::{
 use collector::{
     Config,
     config::{ScrapeConfig, ScrapeSource},
-    scrape::{self, exposition::Page, fetch::Client, target::target},
+    scrape::{self, exposition::Page, fetch::Client, target::target, tls::Tls},
 };
 use serde_json::Value;
 use tests::{
@@ -36,7 +37,7 @@ const HASH: &str = "$2b$05$Z3L3oRkUh22qC06//tFiY.WnS6wPF5LHBBB2Rt2npCcpCSMmV.fXq
 const DEALT: usize = 40;
 const SHARES: u64 = 7;
 
-fn job(body: &str) -> ScrapeConfig {
+pub(super) fn job(body: &str) -> ScrapeConfig {
     let text = format!(
         "server: {{address: 'http://127.0.0.1:1'}}\ndata_dir: /tmp\nscrape_configs:\n  - {{job_name: j, {body}}}\n"
     );
@@ -44,7 +45,7 @@ fn job(body: &str) -> ScrapeConfig {
 }
 
 /// Prometheus with a configuration and more arguments; `None`: there is none here.
-fn prometheus(dir: &Path, port: u16, config: &str, more: &[String]) -> Option<Guard> {
+pub(super) fn prometheus(dir: &Path, port: u16, config: &str, more: &[String]) -> Option<Guard> {
     std::fs::write(dir.join("prometheus.yml"), config).unwrap();
     let mut command = Command::new("prometheus");
     command.arg(format!("--config.file={}", dir.join("prometheus.yml").display()));
@@ -72,7 +73,7 @@ async fn pages(port: u16) -> [Page; 3] {
     let get = async |protocol: &str, content_type: &str| {
         let config =
             job(&format!("scrape_protocols: [{protocol}], static_configs: [{{targets: ['127.0.0.1:{port}']}}]"));
-        let client = Client::new(&config).unwrap();
+        let client = Client::new(&config, Arc::new(Tls::new(config.tls.clone())));
         let body = until(LIMIT, async || client.get(&url).await.ok()).await.expect("the peer answers");
         assert!(body.content_type().starts_with(content_type), "{}", body.content_type());
         body.page().unwrap()
@@ -287,10 +288,20 @@ async fn targets_are_what_the_name_server_says() {
         "{all}"
     );
     // services, as Prometheus asks for unless told otherwise
-    names.set_services(&[("127.0.0.2", port), ("127.0.0.1", port)]);
+    names.set_services(&[("127.0.0.2", port), ("127.0.0.1", port), (".", port), ("127.0.0.2", port)]);
     let (found, all) = check("names: [exporters.test.example]").await;
     assert_eq!(found, [at("127.0.0.1"), at("127.0.0.2")], "{all}");
     let (found, all) = check("names: [elsewhere.test.example]").await;
     assert!(found[0].starts_with("MISSING job found") && all.contains("no such name"), "{all}");
+    // a service that is nowhere, a name without such a record: no target, and no trouble with the server
+    for services in [&[(".", port)][..], &[]] {
+        names.set_services(services);
+        let (found, all) = check("names: [exporters.test.example]").await;
+        assert!(found[0].contains("no target was found") && !all.contains("the last ones stay"), "{all}");
+    }
+    // a server that can't tell is trouble, and says nothing about targets
+    names.set_failing(true);
+    let (_, all) = check("names: [exporters.test.example]").await;
+    assert!(all.contains("exporters.test.example: the name server answers: "), "{all}");
     peer.abort();
 }

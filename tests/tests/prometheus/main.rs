@@ -13,6 +13,7 @@ mod native;
 mod own;
 mod peers;
 mod samples;
+mod scraped;
 mod vmalert;
 
 use std::{

@@ -353,12 +353,12 @@ async fn native_histograms_arrive_from_prometheus() {
 }
 
 /// How many series a result has.
-fn result(data: &Value) -> usize {
+pub fn result(data: &Value) -> usize {
     data["result"].as_array().map_or(0, Vec::len)
 }
 
 /// With the series in order of their labels.
-fn sorted(data: &Value) -> Value {
+pub fn sorted(data: &Value) -> Value {
     let mut data = data.clone();
     if let Some(result) = data["result"].as_array_mut() {
         result.sort_by_key(|series| series["metric"].to_string());
@@ -367,7 +367,7 @@ fn sorted(data: &Value) -> Value {
 }
 
 /// Equal, but for the last digits of numbers, which JSON holds as text.
-fn same_json(a: &Value, b: &Value) -> bool {
+pub fn same_json(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_json(a, b)),
         (Value::Object(a), Value::Object(b)) => {

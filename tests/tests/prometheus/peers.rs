@@ -93,8 +93,13 @@ impl Peers {
         Peers::start_empty(config, clock).await
     }
 
+    /// The gRPC port of ours.
+    pub fn grpc(&self) -> u16 {
+        self.ours.server.grpc.port()
+    }
+
     /// `OURS` in Prometheus' config stands for our URL.
-    async fn start_empty(config: &str, clock: Clock) -> Peers {
+    pub async fn start_empty(config: &str, clock: Clock) -> Peers {
         let folder = tempfile::tempdir().unwrap();
         let ours = Own::start(tempfile::tempdir().unwrap(), "alerting: {builtin_rules: false}", clock).await;
         let (prometheus, theirs) = start_prometheus(folder.path(), &config.replace("OURS", &ours.url));
