@@ -70,6 +70,9 @@ async fn admit(writer: Writer, body: Bytes) -> Result<(), Refused> {
         let request = read(&body).map_err(|refused| admission.refuse(Door::RemoteWrite, 0, refused))?;
         let labels = request.labels();
         let landing = admission.admit(Door::RemoteWrite, DEFAULT_TENANT, None, Rows::Samples(request.rows(&labels)))?;
+        // as in Prometheus nothing that becomes of exemplars is an error; the store counts it
+        let (series, exemplars) = request.exemplars(&labels);
+        admission.admit_exemplars(DEFAULT_TENANT, &series, &exemplars);
         Ok::<_, Refused>((landing, request.bad_histograms()))
     });
     let panicked = |e| Refused::new(Refusal::Full, format!("decoding: {e}"));
