@@ -13,11 +13,11 @@ use proto::{
     labels::put_str,
     samples::{Family, HistogramRow},
 };
-use storage::{ExemplarRow, SampleRows};
+use storage::{ExemplarRow, NotKept, SampleRows};
 
 use crate::{
     batch_header::varint,
-    remote_write_exemplars::{EXEMPLARS_MAX, ReadExemplars},
+    remote_write_exemplars::{EXEMPLARS_MAX, Observed, ReadExemplars},
     remote_write_histogram::{self, NotTaken},
 };
 
@@ -43,6 +43,40 @@ pub enum WriteRequestError {
         /// What is allowed.
         max: usize,
     },
+    /// The table of symbols of 2.0 breaks a rule.
+    #[error("symbols: {symbol}: {rule}")]
+    Symbol {
+        /// Which symbol, from 0.
+        symbol: usize,
+        /// What is wrong.
+        rule: &'static str,
+    },
+    /// References of 2.0 lead nowhere.
+    #[error("series {series}: {field}: {wrong}")]
+    Reference {
+        /// Which series of the request, from 0.
+        series: usize,
+        /// Which field of it.
+        field: &'static str,
+        /// What is wrong.
+        wrong: BadReference,
+    },
+}
+
+/// What is wrong with references to symbols.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadReference {
+    /// To a symbol that is not there.
+    #[error("{reference} is past the {symbols} symbols")]
+    PastTheEnd {
+        /// What was referred to.
+        reference: u64,
+        /// How many symbols there are.
+        symbols: usize,
+    },
+    /// A name without a value.
+    #[error("{0} references are no pairs")]
+    NoPairs(usize),
 }
 
 /// Most series of one request: as many as there may be rows, since Prometheus sends each row as a series of its own.
@@ -261,6 +295,17 @@ impl WriteRequest {
         self.series.push(self.labels.len() as u32);
         self.timestamps_ms.push(timestamp_ms);
         self.values.push(value);
+        Ok(())
+    }
+
+    /// Adds an exemplar of the series that is being read.
+    pub(crate) fn push_exemplar(
+        &mut self,
+        of: &Observed,
+        labels: Result<&mut Vec<(&str, &str)>, NotKept>,
+    ) -> Result<(), WriteRequestError> {
+        self.check_exemplars()?;
+        self.exemplars.push(self.labels.len(), of, labels);
         Ok(())
     }
 

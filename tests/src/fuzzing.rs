@@ -39,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     ("manifest", storage::fuzzing::manifest),
     ("promql", promql),
     ("remote_write", remote_write),
+    ("remote_write_interned", remote_write_interned),
     ("rules", rules),
     ("server_config", server_config),
     ("spool_record", spool_record),
@@ -68,6 +69,13 @@ fn batch(data: &[u8]) {
 fn remote_write(data: &[u8]) {
     let mut request = WriteRequest::default();
     if request.read(data).is_ok() {
+        check_written(&request);
+    }
+}
+
+fn remote_write_interned(data: &[u8]) {
+    let mut request = WriteRequest::default();
+    if request.read_interned(data).is_ok() {
         check_written(&request);
     }
 }
