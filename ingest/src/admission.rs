@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use proto::{Class, refusal::Refusal};
-use storage::{Append, AppendError, Consumed, Origin, Outcome, Rows, Store};
+use storage::{Append, AppendError, Consumed, ExemplarOutcome, ExemplarRow, Origin, Outcome, Rows, Store};
 
 use crate::{Counters, Door};
 
@@ -131,6 +131,16 @@ impl Admission {
                 Err(error) => Err(admission.refuse(door, count, error.into())),
             }
         })
+    }
+
+    /// Hands exemplars to the store, which keeps them in memory, of series it knows: hand over samples first.
+    pub(crate) fn admit_exemplars(
+        &self,
+        tenant: &str,
+        labels: &[&[u8]],
+        exemplars: &[ExemplarRow<'_>],
+    ) -> ExemplarOutcome {
+        self.store.append_exemplars(tenant, labels, exemplars, self.now_ms())
     }
 
     /// Counts a refusal of `rows` rows (0: not known how many) and gives it back.

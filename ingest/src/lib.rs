@@ -11,7 +11,7 @@
 //! `progress` (sequences of one stream: next, again, after a gap, held back) · `batch_header` (which batch the bytes
 //! claim to be, when the rest is unreadable) · `rows` (a batch as the store takes it) · `gap` (what is missing, as a row) ·
 //! `stream` (one collector's connection) · `grpc` (the service) · `kafka` (the partitions of a topic) ·
-//! `collectors` (who is connected, and reading something now) · `remote_write` (the protobuf without strings) · `remote_write_histogram` ·
+//! `collectors` (who is connected, and reading something now) · `remote_write` (the protobuf of 1.0 without strings) · `remote_write_interned` (that of 2.0) · `remote_write_exemplars` · `remote_write_histogram` ·
 //! `remote_write_http` (its HTTP answers).
 
 pub mod admission;
@@ -23,8 +23,10 @@ pub mod grpc;
 pub mod kafka;
 pub mod progress;
 pub mod remote_write;
+mod remote_write_exemplars;
 mod remote_write_histogram;
 pub mod remote_write_http;
+mod remote_write_interned;
 mod rows;
 mod stream;
 

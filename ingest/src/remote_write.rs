@@ -3,7 +3,7 @@
 //!
 //! Field numbers: WriteRequest {1 TimeSeries, 3 MetricMetadata}; TimeSeries {1 Label, 2 Sample, 3 Exemplar, 4 Histogram};
 //! Label {1 name, 2 value}; Sample {1 double value, 2 int64 timestamp in ms}; MetricMetadata {1 type, 2 family name, 4 help, 5 unit};
-//! Histogram: `remote_write_histogram`. A histogram that breaks a rule is left out and counted, the rest is taken.
+//! Exemplar: `remote_write_exemplars`; Histogram: `remote_write_histogram`. One that breaks a rule is left out and counted, the rest is taken.
 
 use std::ops::Range;
 
@@ -13,10 +13,11 @@ use proto::{
     labels::put_str,
     samples::{Family, HistogramRow},
 };
-use storage::SampleRows;
+use storage::{ExemplarRow, NotKept, SampleRows};
 
 use crate::{
     batch_header::varint,
+    remote_write_exemplars::{EXEMPLARS_MAX, Observed, ReadExemplars},
     remote_write_histogram::{self, NotTaken},
 };
 
@@ -42,13 +43,56 @@ pub enum WriteRequestError {
         /// What is allowed.
         max: usize,
     },
+    /// The table of symbols of 2.0 breaks a rule.
+    #[error("symbols: {symbol}: {rule}")]
+    Symbol {
+        /// Which symbol, from 0.
+        symbol: usize,
+        /// What is wrong.
+        rule: &'static str,
+    },
+    /// References of 2.0 lead nowhere.
+    #[error("series {series}: {field}: {wrong}")]
+    Reference {
+        /// Which series of the request, from 0.
+        series: usize,
+        /// Which field of it.
+        field: &'static str,
+        /// What is wrong.
+        wrong: BadReference,
+    },
 }
+
+/// What is wrong with references to symbols.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadReference {
+    /// To a symbol that is not there.
+    #[error("{reference} is past the {symbols} symbols")]
+    PastTheEnd {
+        /// What was referred to.
+        reference: u64,
+        /// How many symbols there are.
+        symbols: usize,
+    },
+    /// A name without a value.
+    #[error("{0} references are no pairs")]
+    NoPairs(usize),
+}
+
+/// Most series of one request: as many as there may be rows, since Prometheus sends each row as a series of its own.
+const SERIES_MAX: usize = ROWS_MAX + HISTOGRAMS_MAX + EXEMPLARS_MAX;
+
+/// The kinds of metrics, as both versions number them.
+pub(crate) const KINDS: [&str; 8] =
+    ["unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"];
 
 /// The rows of one request. Reuse it: its buffers stay.
 #[derive(Default)]
 pub struct WriteRequest {
     arena: Vec<u8>,
     labels: Vec<Range<usize>>,
+    /// Series read, those without samples included.
+    pub(crate) series_read: usize,
     series: Vec<u32>,
     timestamps_ms: Vec<i64>,
     values: Vec<f64>,
@@ -58,7 +102,25 @@ pub struct WriteRequest {
     bad_histograms: u64,
     /// The first one's series and what is wrong with it.
     bad_histogram: Option<(usize, HistogramError)>,
-    families: Vec<Family>,
+    exemplars: ReadExemplars,
+    pub(crate) families: Vec<Family>,
+}
+
+/// Where a series begins among what was read before it.
+pub(crate) struct Begin {
+    arena: usize,
+    rows: usize,
+    histograms: usize,
+    histogram_counts: usize,
+    bad_histograms: u64,
+    exemplars: usize,
+}
+
+/// Texts of the message being read, collected here before they are put in order. Reuse it: its buffers stay.
+#[derive(Default)]
+struct Scratch<'a> {
+    of_series: Vec<(&'a str, &'a str)>,
+    of_exemplar: Vec<(&'a str, &'a str)>,
 }
 
 /// One field of a message.
@@ -98,21 +160,14 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
 impl WriteRequest {
     /// Reads a request, forgetting what was read before.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), WriteRequestError> {
-        self.arena.clear();
-        self.labels.clear();
-        self.series.clear();
-        self.timestamps_ms.clear();
-        self.values.clear();
-        self.families.clear();
-        self.histograms.clear();
-        (self.histogram_counts, self.bad_histograms, self.bad_histogram) = (0, 0, None);
-        let mut pairs = Vec::with_capacity(32);
+        self.clear();
+        let mut scratch = Scratch::default();
         let mut rest = bytes;
         while !rest.is_empty() {
             let at = bytes.len() - rest.len();
             let damaged = WriteRequestError::Damaged(at);
             match field(&mut rest) {
-                Some((1, Field::Bytes(series))) => self.read_series(series, &mut pairs, at)?,
+                Some((1, Field::Bytes(series))) => self.read_series(series, &mut scratch, at)?,
                 Some((3, Field::Bytes(metadata))) => {
                     self.families.extend(read_family(metadata).ok_or(damaged)?);
                 }
@@ -123,63 +178,106 @@ impl WriteRequest {
         Ok(())
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.arena.clear();
+        self.labels.clear();
+        self.series.clear();
+        self.timestamps_ms.clear();
+        self.values.clear();
+        self.families.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+        (self.series_read, self.histogram_counts, self.bad_histograms, self.bad_histogram) = (0, 0, 0, None);
+    }
+
     fn read_series<'a>(
         &mut self,
         series: &'a [u8],
-        pairs: &mut Vec<(&'a str, &'a str)>,
+        scratch: &mut Scratch<'a>,
         at: usize,
     ) -> Result<(), WriteRequestError> {
-        let (labels_at, rows_at) = (self.arena.len(), self.values.len());
-        let (histograms_at, counts, bad) = (self.histograms.len(), self.histogram_counts, self.bad_histograms);
-        pairs.clear();
+        let begin = self.begin();
+        scratch.of_series.clear();
         if let Some(rest) = put_plain_labels(&mut self.arena, series) {
-            self.read_rows(rest, pairs, at)?;
-            if pairs.is_empty() {
-                self.labels.push(labels_at..self.arena.len());
-                return Ok(());
+            self.read_rows(rest, scratch, at)?;
+            if scratch.of_series.is_empty() {
+                return self.finish(&begin);
             }
         }
         // another shape: read in the way that takes every one
-        self.arena.truncate(labels_at);
-        self.series.truncate(rows_at);
-        self.timestamps_ms.truncate(rows_at);
-        self.values.truncate(rows_at);
-        self.histograms.truncate(histograms_at);
-        (self.histogram_counts, self.bad_histograms) = (counts, bad);
-        pairs.clear();
-        self.read_rows(series, pairs, at)?;
-        self.put_labels(pairs)
+        self.back_to(&begin);
+        scratch.of_series.clear();
+        self.read_rows(series, scratch, at)?;
+        self.put_labels(&mut scratch.of_series, &begin)
     }
 
-    /// Reads the rows of a series, and what labels there are into `pairs`.
+    /// Where the series that comes next begins.
+    pub(crate) fn begin(&self) -> Begin {
+        Begin {
+            arena: self.arena.len(),
+            rows: self.values.len(),
+            histograms: self.histograms.len(),
+            histogram_counts: self.histogram_counts,
+            bad_histograms: self.bad_histograms,
+            exemplars: self.exemplars.len(),
+        }
+    }
+
+    /// Forgets what was read of a series.
+    fn back_to(&mut self, begin: &Begin) {
+        self.arena.truncate(begin.arena);
+        self.series.truncate(begin.rows);
+        self.timestamps_ms.truncate(begin.rows);
+        self.values.truncate(begin.rows);
+        self.histograms.truncate(begin.histograms);
+        (self.histogram_counts, self.bad_histograms) = (begin.histogram_counts, begin.bad_histograms);
+        self.exemplars.truncate(begin.exemplars);
+    }
+
+    /// A series is read: its labels are the end of the arena. One that brings no sample must not become one of the store's.
+    fn finish(&mut self, begin: &Begin) -> Result<(), WriteRequestError> {
+        let now = self.begin();
+        let labels = begin.arena..now.arena;
+        let of_samples = |at: &Begin| (at.rows, at.histograms, at.bad_histograms);
+        if of_samples(&now) != of_samples(begin) {
+            self.labels.push(labels);
+        } else if now.exemplars > begin.exemplars {
+            self.exemplars.without_samples(begin.exemplars, labels);
+        } else {
+            self.arena.truncate(begin.arena);
+        }
+        self.series_read += 1;
+        match self.series_read <= SERIES_MAX {
+            true => Ok(()),
+            false => Err(WriteRequestError::TooMany { what: "series of one request", max: SERIES_MAX }),
+        }
+    }
+
+    /// Reads the rows of a series, and what labels there are into `scratch`.
     fn read_rows<'a>(
         &mut self,
         mut rest: &'a [u8],
-        pairs: &mut Vec<(&'a str, &'a str)>,
+        scratch: &mut Scratch<'a>,
         at: usize,
     ) -> Result<(), WriteRequestError> {
-        let index = self.labels.len();
         while !rest.is_empty() {
             match field(&mut rest).ok_or(WriteRequestError::Damaged(at))? {
                 (1, Field::Bytes(label)) => {
-                    let wrong = |rule| WriteRequestError::Label { series: index, rule };
+                    let wrong = |rule| WriteRequestError::Label { series: self.series_read, rule };
                     let pair = read_label(label).ok_or(wrong("a label is damaged or not UTF-8"))?;
                     if pair.0.is_empty() {
                         return Err(wrong("a label has no name"));
                     }
-                    if pairs.len() >= LABELS_MAX {
+                    if scratch.of_series.len() >= LABELS_MAX {
                         return Err(WriteRequestError::TooMany { what: "labels of one series", max: LABELS_MAX });
                     }
-                    pairs.push(pair);
+                    scratch.of_series.push(pair);
                 }
-                (2, Field::Bytes(sample)) => {
-                    if self.values.len() >= ROWS_MAX {
-                        return Err(WriteRequestError::TooMany { what: "samples of one request", max: ROWS_MAX });
-                    }
-                    let (timestamp_ms, value) = read_sample(sample).ok_or(WriteRequestError::Damaged(at))?;
-                    self.series.push(index as u32);
-                    self.timestamps_ms.push(timestamp_ms);
-                    self.values.push(value);
+                (2, Field::Bytes(sample)) => self.read_sample(sample, at)?,
+                (3, Field::Bytes(exemplar)) => {
+                    self.check_exemplars()?;
+                    let read = self.exemplars.read(self.labels.len(), exemplar, &mut scratch.of_exemplar);
+                    read.ok_or(WriteRequestError::Damaged(at))?;
                 }
                 (4, Field::Bytes(histogram)) => self.read_histogram(histogram, at)?,
                 _ => {}
@@ -188,7 +286,39 @@ impl WriteRequest {
         Ok(())
     }
 
-    fn read_histogram(&mut self, bytes: &[u8], at: usize) -> Result<(), WriteRequestError> {
+    /// Reads a sample of the series that is being read.
+    pub(crate) fn read_sample(&mut self, bytes: &[u8], at: usize) -> Result<(), WriteRequestError> {
+        if self.values.len() >= ROWS_MAX {
+            return Err(WriteRequestError::TooMany { what: "samples of one request", max: ROWS_MAX });
+        }
+        let (timestamp_ms, value) = read_sample(bytes).ok_or(WriteRequestError::Damaged(at))?;
+        self.series.push(self.labels.len() as u32);
+        self.timestamps_ms.push(timestamp_ms);
+        self.values.push(value);
+        Ok(())
+    }
+
+    /// Adds an exemplar of the series that is being read.
+    pub(crate) fn push_exemplar(
+        &mut self,
+        of: &Observed,
+        labels: Result<&mut Vec<(&str, &str)>, NotKept>,
+    ) -> Result<(), WriteRequestError> {
+        self.check_exemplars()?;
+        self.exemplars.push(self.labels.len(), of, labels);
+        Ok(())
+    }
+
+    /// Refuses one exemplar too many.
+    fn check_exemplars(&self) -> Result<(), WriteRequestError> {
+        match self.exemplars.len() < EXEMPLARS_MAX {
+            true => Ok(()),
+            false => Err(WriteRequestError::TooMany { what: "exemplars of one request", max: EXEMPLARS_MAX }),
+        }
+    }
+
+    /// Reads a histogram of the series that is being read.
+    pub(crate) fn read_histogram(&mut self, bytes: &[u8], at: usize) -> Result<(), WriteRequestError> {
         let series = self.labels.len();
         match remote_write_histogram::read(bytes) {
             Ok((timestamp_ms, histogram)) => {
@@ -210,24 +340,23 @@ impl WriteRequest {
         }
     }
 
-    /// Puts the labels of a series into the arena.
-    fn put_labels(&mut self, pairs: &mut [(&str, &str)]) -> Result<(), WriteRequestError> {
-        let (series, start) = (self.labels.len(), self.arena.len());
+    /// Puts the labels of a series into the arena, the last that is to be read of it.
+    pub(crate) fn put_labels(&mut self, pairs: &mut [(&str, &str)], begin: &Begin) -> Result<(), WriteRequestError> {
+        let wrong = |rule| WriteRequestError::Label { series: self.series_read, rule };
         if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
             pairs.sort_unstable();
             if pairs.windows(2).any(|w| w[0].0 == w[1].0) {
-                return Err(WriteRequestError::Label { series, rule: "a label is there twice" });
+                return Err(wrong("a label is there twice"));
             }
+        }
+        if pairs.iter().all(|(_, value)| value.is_empty()) {
+            return Err(wrong("it has no labels"));
         }
         for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
             put_str(&mut self.arena, name);
             put_str(&mut self.arena, value);
         }
-        if self.arena.len() == start {
-            return Err(WriteRequestError::Label { series, rule: "it has no labels" });
-        }
-        self.labels.push(start..self.arena.len());
-        Ok(())
+        self.finish(begin)
     }
 
     /// How many samples, floats and histograms.
@@ -248,9 +377,17 @@ impl WriteRequest {
         Some((self.bad_histograms, format!("{of}: {broken}")))
     }
 
-    /// The canonical label bytes of each series.
+    /// The canonical label bytes of each series that has samples.
     pub fn labels(&self) -> Vec<&[u8]> {
         self.labels.iter().map(|range| &self.arena[range.clone()]).collect()
+    }
+
+    /// The exemplars, and the canonical label bytes of the series they are of: `labels`, which is what [`WriteRequest::labels`]
+    /// gave, and behind it those that have no samples.
+    pub fn exemplars<'a>(&'a self, labels: &[&'a [u8]]) -> (Vec<&'a [u8]>, Vec<ExemplarRow<'a>>) {
+        let without_samples = self.exemplars.series_without_samples().map(|range| &self.arena[range]);
+        let series = labels.iter().copied().chain(without_samples).collect();
+        (series, self.exemplars.rows(labels.len()).collect())
     }
 
     /// The rows, borrowed; `labels` is what [`WriteRequest::labels`] gave.
@@ -298,7 +435,7 @@ fn put_plain_labels<'a>(arena: &mut Vec<u8>, mut rest: &'a [u8]) -> Option<&'a [
     (is_text && (1..=LABELS_MAX).contains(&count)).then_some(rest)
 }
 
-fn read_label(mut rest: &[u8]) -> Option<(&str, &str)> {
+pub(crate) fn read_label(mut rest: &[u8]) -> Option<(&str, &str)> {
     let (mut name, mut value) = ("", "");
     while !rest.is_empty() {
         match field(&mut rest)? {
@@ -324,8 +461,6 @@ fn read_sample(mut rest: &[u8]) -> Option<(i64, f64)> {
 
 /// `Some(None)`: metadata without a name says nothing.
 fn read_family(mut rest: &[u8]) -> Option<Option<Family>> {
-    const KINDS: [&str; 8] =
-        ["unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"];
     let mut family = Family { name: String::new(), kind: KINDS[0].into(), help: String::new(), unit: String::new() };
     while !rest.is_empty() {
         let (number, value) = field(&mut rest)?;

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod alertmanager;
 pub mod alerts;
 pub mod client;
+pub mod exemplars;
 pub mod forecast;
 pub mod form;
 pub mod instances;
@@ -114,7 +115,7 @@ pub fn router(api: Api, remote_write: Router) -> Router {
     Router::new()
         .route("/api/v1/query", get(promql::instant).post(promql::instant))
         .route("/api/v1/query_range", get(promql::range).post(promql::range))
-        .route("/api/v1/query_exemplars", get(promql::exemplars).post(promql::exemplars))
+        .route("/api/v1/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
         .route("/api/v1/format_query", get(promql::format).post(promql::format))
         .route("/api/v1/parse_query", get(promql::tree).post(promql::tree))
         .route("/api/v1/series", get(series::series).post(series::series))

@@ -12,6 +12,7 @@ use ingest::{
 };
 use proto::{Labels, Samples, labels::METRIC_NAME, refusal::Refusal, samples::Family, samples::SamplesBuilder};
 use query::{Teller, promql::number::format_open_metrics};
+use storage::NotKept;
 
 use crate::{process_stats, reload::LastReload, request_counts::RequestCounts};
 
@@ -170,6 +171,7 @@ impl SelfMetrics {
         if let Some(remote) = &s.remote {
             remote_store(list, remote);
         }
+        exemplars(list, &s.exemplars);
         for reason in Refusal::ALL {
             let labels = vec![("reason", reason.as_str().to_owned())];
             let rows = s.refused.get(&reason).copied().unwrap_or(0);
@@ -324,6 +326,21 @@ fn read_cache(list: &mut List, cache: &storage::ReadCacheStats) {
     list.counter("tidewatch_storage_read_cache_hits_total", "Pieces of parts that were in memory.", cache.hits);
     list.counter("tidewatch_storage_read_cache_misses_total", "Pieces of parts that were not.", cache.misses);
     list.counter("tidewatch_storage_read_cache_evicted_total", "Pieces of parts removed for room.", cache.evicted);
+}
+
+/// The ring of exemplars.
+fn exemplars(list: &mut List, of: &storage::ExemplarStats) {
+    list.gauge("tidewatch_exemplars", "Exemplars in memory.", of.exemplars);
+    list.gauge("tidewatch_exemplars_max", "Most that may be.", of.exemplars_max);
+    list.gauge("tidewatch_exemplars_series", "Series that have any.", of.series);
+    let help = "Time of the exemplar that goes next, Unix time; 0 if there is none.";
+    list.gauge("tidewatch_exemplars_oldest_timestamp_seconds", help, of.oldest_ms as f64 / 1000.0);
+    list.counter("tidewatch_exemplars_appended_total", "Exemplars kept.", of.kept);
+    list.counter("tidewatch_exemplars_evicted_total", "Exemplars removed for newer ones.", of.evicted);
+    for reason in NotKept::ALL {
+        let (labels, n) = (vec![("reason", reason.as_str().to_owned())], of.not_kept.get(&reason).copied());
+        list.push("counter", "tidewatch_exemplars_refused_total", "Exemplars not kept.", labels, n.unwrap_or(0));
+    }
 }
 
 /// The object store that parts are in, and what of it is kept here.

@@ -15,6 +15,8 @@ const NOW_MS: i64 = 1_800_000_000_000;
 
 #[path = "api/notify.rs"]
 mod notify;
+#[path = "api/remote_write.rs"]
+mod remote_write;
 
 struct Running {
     server: Server,
@@ -24,6 +26,13 @@ struct Running {
 
 impl Running {
     async fn start() -> Running {
+        let running = Running::empty("").await;
+        fill(&running.server).await;
+        running
+    }
+
+    /// Without data, and with more in its config.
+    async fn empty(config: &str) -> Running {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let free = Some("127.0.0.1:0".parse().unwrap());
@@ -33,9 +42,9 @@ impl Running {
             grpc_listen: free,
             ..Overrides::default()
         };
-        let config = Config::parse("test", "alerting: {builtin_rules: false}").unwrap().with(overrides);
+        let config = format!("alerting: {{builtin_rules: false}}\n{config}");
+        let config = Config::parse("test", &config).unwrap().with(overrides);
         let server = serve::start(config, "self".into(), || NOW_MS).await.unwrap();
-        fill(&server).await;
         Running { server, client: reqwest::Client::new(), _dir: dir }
     }
 
@@ -347,82 +356,6 @@ async fn a_port_that_is_taken_is_said_before_anything_is_opened() {
     let Err(error) = serve::start(config, "self".into(), || NOW_MS).await else { panic!("it started") };
     assert!(error.to_string().starts_with("http.listen: 127.0.0.1:"), "{error}");
     assert!(!data_dir.exists());
-}
-
-/// A protobuf field that holds bytes.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    assert!(bytes.len() < 128, "one byte of length is enough here");
-    [&[number << 3 | 2, bytes.len() as u8][..], bytes].concat()
-}
-
-fn varint(mut rest: u64) -> Vec<u8> {
-    let mut varint = Vec::new();
-    while rest >= 0x80 {
-        varint.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    varint.push(rest as u8);
-    varint
-}
-
-/// A write request with one native histogram: `count` observations, `found` of them in the bucket from 1 to 2.
-fn write_histogram(metric: &str, count: u8, found: u8) -> Vec<u8> {
-    let label = [field(1, b"__name__"), field(2, metric.as_bytes())].concat();
-    let sum = [&[0x19][..], &4.5f64.to_le_bytes()].concat();
-    let span = field(11, &[0x08, 0x02, 0x10, 0x01]); // offset 1, length 1
-    let rest = [&[0x78][..], &varint(NOW_MS as u64)].concat();
-    let histogram = [&[0x08, count][..], &sum, &span, &field(12, &[found * 2]), &rest].concat();
-    field(1, &[field(1, &label), field(4, &histogram)].concat())
-}
-
-/// A write request with one sample of `metric` whose timestamp fits the varint written here.
-fn write_request(metric: &str, timestamp_ms: u64, value: f64) -> Vec<u8> {
-    let sample = [&[0x09][..], &value.to_le_bytes(), &[0x10], &varint(timestamp_ms)].concat();
-    let label = [field(1, b"__name__"), field(2, metric.as_bytes())].concat();
-    field(1, &[field(1, &label), field(2, &sample)].concat())
-}
-
-#[tokio::test]
-async fn remote_write_is_taken_and_what_it_can_not_be_is_answered_as_prometheus_expects() {
-    let running = Running::start().await;
-    let snappy = |bytes: &[u8]| snap::raw::Encoder::new().compress_vec(bytes).unwrap();
-    let good = snappy(&write_request("written", NOW_MS as u64, 3.5));
-    let old = snappy(&write_request("written", 1_000, 3.5));
-    let v1 = "application/x-protobuf";
-    let v2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
-    for (kind, body, status, words) in [
-        (v1, good.clone(), 204, ""),
-        (v1, old, 400, "too_old: 1 samples too_old"),
-        (v1, snappy(&write_histogram("native", 3, 3)), 204, ""),
-        (
-            v1,
-            snappy(&[write_histogram("native", 4, 3), write_request("beside", NOW_MS as u64, 1.0)].concat()),
-            400,
-            "bad_histogram: 1 histograms that are none, the first of {__name__=\"native\"}: its buckets hold 3 observations, its \
-             count is 4; the others were stored",
-        ),
-        (v1, b"not snappy".to_vec(), 400, "malformed: snappy"),
-        (v1, snappy(b"\x0a\x7f"), 400, "malformed: protobuf: damaged at byte 0"),
-        (v2, good, 415, "is not taken"),
-    ] {
-        let request = running.client.post(running.url("/api/v1/write")).header("content-type", kind).body(body);
-        let response = request.header("content-encoding", "snappy").send().await.unwrap();
-        let found = response.status().as_u16();
-        let text = response.text().await.unwrap();
-        assert!(found == status && text.contains(words), "{found} {text:?}, expected {status} {words:?}");
-    }
-    let (_, answer) = running.get(&format!("/api/v1/query?query=written&time={}", NOW_MS / 1000)).await;
-    assert_eq!(answer["data"]["result"][0]["value"][1], "3.5", "{answer}");
-    let (_, answer) = running.get(&format!("/api/v1/query?query=native&time={}", NOW_MS / 1000)).await;
-    let histogram = json!({"count": "3", "sum": "4.5", "buckets": [[0, "1", "2", "3"]]});
-    assert_eq!(answer["data"]["result"][0]["histogram"], json!([NOW_MS / 1000, histogram]), "{answer}");
-    let (_, answer) = running.get(&format!("/api/v1/query?query=beside&time={}", NOW_MS / 1000)).await;
-    assert_eq!(answer["data"]["result"][0]["value"][1], "1", "{answer}");
-    let (_, answer) =
-        running.get("/api/v1/sql?q=SELECT%20value,%20histogram%20FROM%20metrics%20WHERE%20metric='native'").await;
-    let text = answer["data"]["rows"][0][1].as_str().unwrap_or("");
-    assert!(answer["data"]["rows"][0][0].is_null() && text.starts_with("{\"count\":3,\"sum\":4.5,"), "{answer}");
-    running.server.stop().await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use proto::Table;
 
-use crate::OpenError;
+use crate::{OpenError, exemplars};
 
 /// Longest time between the arrival of rows and the sync that makes them durable, milliseconds.
 pub const FSYNC_INTERVAL_MS_MAX: u64 = 100;
@@ -38,6 +38,8 @@ pub struct StoreConfig {
     pub part_bytes_max: u64,
     /// What to do at start about damage to promised data.
     pub on_damage: OnDamage,
+    /// Exemplars kept, of all series together, in memory alone: a restart forgets them. 0: none, at most [`exemplars::EXEMPLARS_MAX`].
+    pub exemplars_max: usize,
     /// Whether an object store that is another server's becomes this one's.
     pub take_over: bool,
 }
@@ -56,6 +58,7 @@ impl Default for StoreConfig {
             segment_bytes: 32 << 20,
             part_bytes_max: 256 << 20,
             on_damage: OnDamage::Stop,
+            exemplars_max: exemplars::EXEMPLARS_DEFAULT,
             take_over: false,
         }
     }
@@ -81,6 +84,9 @@ impl StoreConfig {
         }
         if self.flush_age_ms <= 0 {
             return refuse("flush_age_ms", "must be positive".into());
+        }
+        if self.exemplars_max > exemplars::EXEMPLARS_MAX {
+            return refuse("exemplars_max", format!("{} is over {}", self.exemplars_max, exemplars::EXEMPLARS_MAX));
         }
         if let ObjectStoreConfig::S3(s3) = &self.object_store {
             s3.check().or_else(|(field, message)| refuse(field, message))?;

@@ -10,7 +10,7 @@
 //!
 //! Reading order: `config` · `append` (what goes in) · `error` · `disk` (the seam under log and local state) · `log` (the
 //! bytes that make an append durable; docs/formats/log.md) · `admission` (what is refused) · `sources` (what is a resend) ·
-//! `offsets` (how far a stream was read) · `head` (recent rows) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` (with `read_cache`, what of parts stays in memory) ·
+//! `offsets` (how far a stream was read) · `head` (recent rows) · `exemplars` (a ring in memory) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` (with `read_cache`, what of parts stays in memory) ·
 //! `remote` (parts in an S3-compatible store, with a local cache) · `manifest` (which parts there are; docs/formats/manifest.md) · `upkeep` (flush, compaction, expiry) with its pure choices
 //! `compact` and `retain` · `delete` · `snapshot` (reads) · `recover` (opening) · `store` (all of it together) · `backup`, `verify`, `inspect`
 //! (what operators do) · `stats` · `matcher`.
@@ -24,6 +24,7 @@ pub mod delete;
 mod disk;
 pub mod error;
 mod events;
+pub mod exemplars;
 pub mod fuzzing;
 mod head;
 pub mod inspect;
@@ -50,6 +51,7 @@ pub use config::{Keep, Limits, ObjectStoreConfig, OnDamage, Retention, S3Config,
 pub use delete::DeleteReport;
 pub use error::{AppendError, MaintainError, OpenError};
 pub use events::{event_schema, need::Need};
+pub use exemplars::{Exemplar, ExemplarOutcome, ExemplarRow, ExemplarStats, NotKept, SeriesExemplars};
 pub use inspect::{Inspection, inspect};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metrics::{ReadError, SeriesQuery, SeriesSamples, WholeChunk, WholeChunks};

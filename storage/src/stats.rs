@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proto::refusal::Refusal;
 
+use crate::exemplars::ExemplarStats;
 pub use crate::remote::{RemoteStats, blocks::CacheStats};
 
 /// A moment's numbers; counters begin at open.
@@ -61,6 +62,8 @@ pub struct StoreStats {
     pub read_cache: ReadCacheStats,
     /// The object store that parts are in, if they are not local files.
     pub remote: Option<RemoteStats>,
+    /// Exemplars in memory.
+    pub exemplars: ExemplarStats,
 }
 
 /// Footers of parts, row group indexes and bodies of metrics parts in memory; counters begin at open.

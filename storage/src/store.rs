@@ -15,6 +15,7 @@ use crate::{
     admission::{Refused, Window, check_consumed, check_shape},
     disk::{DirLock, Disk, Files},
     events::to_batch,
+    exemplars::Exemplars,
     head::{HeadSize, Sealed, Tenant},
     log::{Failure, Log, Position, frame::FrameKind, record},
     manifest::{self, Manifest, ManifestHome},
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) home: ManifestHome,
     pub(crate) log: Log,
     pub(crate) state: Mutex<State>,
+    pub(crate) exemplars: Exemplars,
     /// Held by a flush, a compaction step, an expiry: one at a time changes the manifest.
     pub(crate) upkeep: tokio::sync::Mutex<()>,
     /// The next part's id: one that a failed attempt has used is not used again.
@@ -141,6 +143,7 @@ impl Store {
         lock: Option<DirLock>,
     ) -> Store {
         let inner = Inner {
+            exemplars: Exemplars::new(config.exemplars_max),
             config,
             parts,
             home,
@@ -441,6 +444,7 @@ impl Inner {
         stats.poisoned = stats.poisoned.or_else(|| self.lost.get().cloned());
         stats.read_cache = self.parts.read_cache_stats();
         stats.remote = self.parts.remote_stats();
+        stats.exemplars = self.exemplars.stats();
         stats
     }
 }

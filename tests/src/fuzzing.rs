@@ -39,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     ("manifest", storage::fuzzing::manifest),
     ("promql", promql),
     ("remote_write", remote_write),
+    ("remote_write_interned", remote_write_interned),
     ("rules", rules),
     ("server_config", server_config),
     ("spool_record", spool_record),
@@ -68,14 +69,31 @@ fn batch(data: &[u8]) {
 fn remote_write(data: &[u8]) {
     let mut request = WriteRequest::default();
     if request.read(data).is_ok() {
-        let labels = request.labels();
-        let rows = request.rows(&labels);
-        assert!(rows.series.iter().all(|series| (*series as usize) < labels.len()));
-        assert!(rows.series.len() == rows.timestamps_ms.len() && rows.series.len() == rows.values.len());
-        assert!(rows.histograms.iter().all(|row| (row.series as usize) < labels.len()));
-        let canonical = |row: &storage::HistogramRow| proto::Histogram::from_bytes(&row.histogram.to_bytes());
-        assert!(rows.histograms.iter().all(|row| canonical(row).as_ref() == Ok(&row.histogram)));
-        assert!(labels.iter().all(|l| proto::Labels::from_bytes(l).is_some()));
+        check_written(&request);
+    }
+}
+
+fn remote_write_interned(data: &[u8]) {
+    let mut request = WriteRequest::default();
+    if request.read_interned(data).is_ok() {
+        check_written(&request);
+    }
+}
+
+/// What every request that was read must hold to.
+fn check_written(request: &WriteRequest) {
+    let labels = request.labels();
+    let rows = request.rows(&labels);
+    assert!(rows.series.iter().all(|series| (*series as usize) < labels.len()));
+    assert!(rows.series.len() == rows.timestamps_ms.len() && rows.series.len() == rows.values.len());
+    assert!(rows.histograms.iter().all(|row| (row.series as usize) < labels.len()));
+    let canonical = |row: &storage::HistogramRow| proto::Histogram::from_bytes(&row.histogram.to_bytes());
+    assert!(rows.histograms.iter().all(|row| canonical(row).as_ref() == Ok(&row.histogram)));
+    let (series, exemplars) = request.exemplars(&labels);
+    assert!(series.starts_with(&labels) && series.iter().all(|l| proto::Labels::from_bytes(l).is_some()));
+    for exemplar in exemplars {
+        assert!((exemplar.series as usize) < series.len());
+        assert!(exemplar.labels.is_err() || exemplar.labels.is_ok_and(|l| proto::Labels::from_bytes(l).is_some()));
     }
 }
 

@@ -1,4 +1,4 @@
-//! `/api/v1/query`, `/query_range`, `/query_exemplars`, `/format_query`: PromQL over HTTP, Prometheus' forms and errors.
+//! `/api/v1/query`, `/query_range`, `/format_query`: PromQL over HTTP, Prometheus' forms and errors.
 
 use axum::extract::State;
 use query::{
@@ -12,7 +12,6 @@ use super::{
     form::Form,
     query_stats,
     reply::{ApiError, ApiResult, ErrorType, Reply, query_error},
-    time::{MAX_TIME_MS, MIN_TIME_MS},
 };
 
 /// Most points of one series in a range answer, Prometheus' own bound.
@@ -137,18 +136,6 @@ pub fn cut<T>(list: &mut Vec<T>, limit: usize) -> bool {
     let longer = list.len() > limit;
     list.truncate(limit);
     longer
-}
-
-/// No exemplars are kept; the question is checked all the same.
-pub async fn exemplars(State(api): State<Api>, form: Form) -> ApiResult {
-    let time = |name: &str, default| form.time_ms(name, default).map_err(|e| ApiError::parameter(name, e));
-    let (start_ms, end_ms) = (time("start", MIN_TIME_MS)?, time("end", MAX_TIME_MS)?);
-    if end_ms < start_ms {
-        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
-    }
-    let parsed = query::promql::parse_with(form.get("query"), api.querier.features());
-    parsed.map_err(|e| ApiError::bad_data(e.to_string()))?;
-    Ok(Reply::raw("[]".into()))
 }
 
 /// The query as Prometheus would write it.

@@ -2,13 +2,14 @@
 
 use std::{
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
 use proto::Table;
 use query::{QueryLimits, promql::number::parse_duration_ms};
 use serde_saphyr::{Location, Spanned};
-use storage::{Keep, Limits, OnDamage, Retention, StoreConfig};
+use storage::{Keep, Limits, OnDamage, Retention, StoreConfig, exemplars::EXEMPLARS_MAX};
 
 use super::{
     CONCURRENCY_DEFAULT, Config, ConfigError, GRPC_LISTEN_DEFAULT, HTTP_LISTEN_DEFAULT, TlsConfig,
@@ -55,12 +56,23 @@ impl Place<'_> {
     }
 
     fn count(&self, number: &Option<Number>, field: &str, default: usize, max: usize) -> Checked<usize> {
+        self.within(number, field, default, 1..=max)
+    }
+
+    fn within(
+        &self,
+        number: &Option<Number>,
+        field: &str,
+        default: usize,
+        allowed: RangeInclusive<usize>,
+    ) -> Checked<usize> {
         let Some(number) = number else { return Ok(default) };
         match usize::try_from(number.value) {
-            Ok(n) if (1..=max).contains(&n) => Ok(n),
+            Ok(n) if allowed.contains(&n) => Ok(n),
             _ => {
-                Err(self
-                    .error(number.referenced, format!("{field}: {} is not allowed; allowed: 1 to {max}", number.value)))
+                let (min, max) = allowed.into_inner();
+                let message = format!("{field}: {} is not allowed; allowed: {min} to {max}", number.value);
+                Err(self.error(number.referenced, message))
             }
         }
     }
@@ -185,6 +197,12 @@ fn check_storage(place: &Place<'_>, raw: &RawStorage) -> Checked<StoreConfig> {
             Some((_, "skip")) => OnDamage::Skip,
             Some((text, _)) => return place.refuse(text, "storage.on_damage", "stop, skip"),
         },
+        exemplars_max: place.within(
+            &raw.exemplars_max,
+            "storage.exemplars_max",
+            defaults.exemplars_max,
+            0..=EXEMPLARS_MAX,
+        )?,
         ..defaults
     };
     store.check().map_err(|e| place.error(Location::UNKNOWN, e.to_string()))?;

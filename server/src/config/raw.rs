@@ -137,6 +137,8 @@ pub struct RawStorage {
     pub part_bytes_max: Option<Text>,
     /// `stop` or `skip`.
     pub on_damage: Option<Text>,
+    /// Exemplars kept in memory, of all series together; 0: none. A restart forgets them.
+    pub exemplars_max: Option<Number>,
 }
 
 /// Where parts live.

@@ -21,6 +21,7 @@ http: {listen: '0.0.0.0:80'}
 storage:
   head_bytes_max: 2GiB
   fsync_interval: 50ms
+  exemplars_max: 0
   retention:
     metrics: {age: 1y, bytes: 10GiB}
     events: {age: forever}
@@ -32,6 +33,7 @@ query: {timeout: 30s, samples_max: 1000, experimental: false}
     assert_eq!(config.store.data_dir, PathBuf::from("/etc/tidewatch/data"));
     assert_eq!(config.http_listen.to_string(), "0.0.0.0:80");
     assert_eq!((config.store.head_bytes_max, config.store.fsync_interval_ms), (2 << 30, 50));
+    assert_eq!(config.store.exemplars_max, 0);
     let retention = &config.store.retention;
     assert_eq!((retention.metrics.age_ms, retention.metrics.bytes), (Some(365 * 86_400_000), Some(10 << 30)));
     assert_eq!(retention.of(Some(Table::Activity)).age_ms, None);
@@ -51,6 +53,7 @@ fn errors_name_file_line_field_and_what_is_allowed() {
         ("storage:\n  on_damage: cry\n", "t.yaml:2:14: storage.on_damage: \"cry\"", "stop, skip"),
         ("storage:\n  fsync_interval: 1s\n", "t.yaml:2:19: storage.fsync_interval", "at most 100 ms"),
         ("storage:\n  head_bytes_max: much\n", "t.yaml:2:19: storage.head_bytes_max", "64MiB"),
+        ("storage:\n  exemplars_max: 10000001\n", "t.yaml:2:18: storage.exemplars_max: 10000001", "0 to 10000000"),
         (
             "storage:\n  retention:\n    tables:\n      log: {age: 1d}\n",
             "t.yaml:4:12: storage.retention.tables",

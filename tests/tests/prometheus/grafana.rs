@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use tests::wait::until;
 
 use super::{
-    own::Own,
+    exemplars::{self, Exemplar},
+    own::{self, Own},
     samples::{self, FIRST_MS, NOW_MS},
 };
 
 const CLOCK_MS: i64 = NOW_MS;
+const EXEMPLAR_MS: i64 = FIRST_MS + 700_000;
 /// What Grafana asks for at most when it completes names.
 const LIMIT: &str = "40000";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,6 +37,9 @@ async fn start() -> Own {
         series.push(samples::Series { labels, samples, histograms: Vec::new() });
     }
     own.write(&series).await;
+    let labels = [("__name__", "shop_orders_total"), ("job", "shop"), ("kind", "book"), ("shop", "north")];
+    let exemplar = Exemplar::new(EXEMPLAR_MS, 1.0, &[("trace_id", "4bf92f3577b34da6")]);
+    own::write_bytes(&own.client, &own.url, &exemplars::write_request(&[(&labels, &[], &[exemplar])])).await;
     own
 }
 
@@ -99,7 +104,10 @@ async fn queries(own: &Own) {
 
     let form = [("query", "shop_orders_total"), ("start", start.as_str()), ("end", end.as_str())];
     let (status, answer) = own.post("/api/v1/query_exemplars", &form).await;
-    assert_eq!((status, answer), (200, json!({"status": "success", "data": []})));
+    let labels = json!({"__name__": "shop_orders_total", "job": "shop", "kind": "book", "shop": "north"});
+    let exemplar = json!({"labels": {"trace_id": "4bf92f3577b34da6"}, "value": "1", "timestamp": EXEMPLAR_MS / 1000});
+    let expected = json!([{"seriesLabels": labels, "exemplars": [exemplar]}]);
+    assert_eq!((status, &answer["data"]), (200, &expected), "{answer}");
 
     let formatted = own.data("/api/v1/format_query", &[("query", "sum(shop_stock)by(kind)/2")]).await;
     assert_eq!(formatted, "sum by (kind) (shop_stock) / 2");

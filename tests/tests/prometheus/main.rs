@@ -8,6 +8,7 @@ mod book;
 mod budget;
 mod command_line;
 mod dice;
+mod exemplars;
 mod grafana;
 mod native;
 mod own;

@@ -19,7 +19,7 @@ use super::{
 const SAMPLES: i64 = 312;
 const STEP_MS: i64 = 5_000;
 /// Until Prometheus has sent on what it was sent.
-const ARRIVAL: std::time::Duration = std::time::Duration::from_secs(60);
+pub const ARRIVAL: std::time::Duration = std::time::Duration::from_secs(60);
 /// Bounds of the custom buckets, and of the classic ones beside them.
 const BOUNDS: [f64; 4] = [0.005, 0.05, 0.5, 5.0];
 
@@ -309,7 +309,7 @@ async fn custom_buckets_are_answered_as_classic_ones() {
 }
 
 /// A day ahead: Prometheus sends on only what is later than its start, and we take what is not far in the future.
-fn tomorrow_ms() -> i64 {
+pub fn tomorrow_ms() -> i64 {
     Clock::system().now_ms() + 86_400_000
 }
 

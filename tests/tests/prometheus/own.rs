@@ -71,7 +71,12 @@ async fn read(request: reqwest::RequestBuilder) -> (u16, Value) {
 
 /// Writes series to the remote-write door of a server.
 pub async fn write(client: &reqwest::Client, url: &str, series: &[Series]) {
-    let request = client.post(format!("{url}/api/v1/write")).body(write_request(series));
+    write_bytes(client, url, &write_request(series)).await;
+}
+
+/// Writes a request of remote write 1.0, compressed.
+pub async fn write_bytes(client: &reqwest::Client, url: &str, request: &[u8]) {
+    let request = client.post(format!("{url}/api/v1/write")).body(request.to_owned());
     let request = request.header("content-encoding", "snappy").header("content-type", "application/x-protobuf");
     let answer = request.header("x-prometheus-remote-write-version", "0.1.0").send().await.unwrap();
     let status = answer.status();

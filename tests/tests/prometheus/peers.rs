@@ -43,6 +43,9 @@ impl Drop for Running {
     }
 }
 
+/// What our server is told unless a test says otherwise.
+const OWN_CONFIG: &str = "alerting: {builtin_rules: false}";
+
 /// When a query is evaluated: seconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub enum When {
@@ -88,9 +91,16 @@ impl Peers {
 
     /// Starts both; Prometheus sends what is written to it on to ours. `clock`: ours.
     pub async fn start_forwarding(clock: Clock) -> Peers {
-        let config = "remote_write: [{url: OURS/api/v1/write, send_native_histograms: true, send_exemplars: false,\
+        let config = "remote_write: [{url: OURS/api/v1/write, send_native_histograms: true, send_exemplars: true,\
                       queue_config: {batch_send_deadline: 100ms}}]\n";
         Peers::start_empty(config, clock).await
+    }
+
+    /// Starts both with room for so many exemplars.
+    pub async fn start_with_exemplars(max: usize) -> Peers {
+        let theirs = format!("storage: {{exemplars: {{max_exemplars: {max}}}}}\n");
+        let ours = format!("{OWN_CONFIG}\nstorage: {{exemplars_max: {max}}}\n");
+        Peers::start_with(&theirs, &ours, || CLOCK_MS).await
     }
 
     /// The gRPC port of ours.
@@ -98,10 +108,14 @@ impl Peers {
         self.ours.server.grpc.port()
     }
 
-    /// `OURS` in Prometheus' config stands for our URL.
+    /// Starts both with nothing in them. `OURS` in Prometheus' config stands for our URL.
     pub async fn start_empty(config: &str, clock: Clock) -> Peers {
+        Peers::start_with(config, OWN_CONFIG, clock).await
+    }
+
+    async fn start_with(config: &str, own_config: &str, clock: Clock) -> Peers {
         let folder = tempfile::tempdir().unwrap();
-        let ours = Own::start(tempfile::tempdir().unwrap(), "alerting: {builtin_rules: false}", clock).await;
+        let ours = Own::start(tempfile::tempdir().unwrap(), own_config, clock).await;
         let (prometheus, theirs) = start_prometheus(folder.path(), &config.replace("OURS", &ours.url));
         let ready = until(PATIENCE, async || {
             let answer = ours.client.get(format!("{theirs}/-/ready")).send().await.ok()?;
@@ -120,6 +134,37 @@ impl Peers {
     pub async fn write_ours(&self, series: &[Series]) {
         self.ours.write(series).await;
         self.ours.server.store.flush(CLOCK_MS).await.unwrap();
+    }
+
+    /// Writes the same bytes to both: a compressed write request of 1.0.
+    pub async fn write_both(&self, request: &[u8]) {
+        own::write_bytes(&self.ours.client, &self.ours.url, request).await;
+        own::write_bytes(&self.ours.client, &self.theirs, request).await;
+    }
+
+    /// Writes a compressed write request of 1.0 to Prometheus alone.
+    pub async fn write_theirs_bytes(&self, request: &[u8]) {
+        own::write_bytes(&self.ours.client, &self.theirs, request).await;
+    }
+
+    /// Status and text that ours and Prometheus answer.
+    pub async fn texts(&self, path: &str, form: &[(&str, &str)]) -> [(u16, String); 2] {
+        let ask = async |url: &str| read(self.ours.client.get(format!("{url}{path}")).query(form)).await;
+        [ask(&self.ours.url).await, ask(&self.theirs).await]
+    }
+
+    /// The same to a POST of the form.
+    pub async fn posted_texts(&self, path: &str, form: &[(&str, &str)]) -> [(u16, String); 2] {
+        let ask = async |url: &str| read(self.ours.client.post(format!("{url}{path}")).form(form)).await;
+        [ask(&self.ours.url).await, ask(&self.theirs).await]
+    }
+
+    /// The value of a number our server has of itself.
+    pub async fn own_number(&self, name: &str) -> f64 {
+        let text =
+            self.ours.client.get(format!("{}/metrics", self.ours.url)).send().await.unwrap().text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
     }
 
     /// Stops ours; Prometheus ends with the value.
@@ -171,6 +216,11 @@ impl Peers {
     }
 }
 
+async fn read(request: reqwest::RequestBuilder) -> (u16, String) {
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
 fn start_prometheus(folder: &Path, config: &str) -> (Running, String) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     std::fs::write(folder.join("prometheus.yml"), config).unwrap();
@@ -182,7 +232,7 @@ fn start_prometheus(folder: &Path, config: &str) -> (Running, String) {
         format!("--web.listen-address=127.0.0.1:{port}"),
         "--storage.tsdb.retention.time=100y".into(),
         "--web.enable-remote-write-receiver".into(),
-        "--enable-feature=promql-per-step-stats,native-histograms".into(),
+        "--enable-feature=promql-per-step-stats,native-histograms,exemplar-storage".into(),
         "--log.level=error".into(),
     ]);
     let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
