@@ -342,8 +342,7 @@ async fn statistics_of_chunks_answer_what_samples_do() {
         }
     }
     let querier = Querier::new(store.clone(), QueryLimits::default());
-    let functions =
-        "count_over_time present_over_time first_over_time last_over_time min_over_time max_over_time ts_of_first_over_time \
+    let functions = "count_over_time present_over_time first_over_time last_over_time min_over_time max_over_time ts_of_first_over_time \
          ts_of_last_over_time delta rate increase";
     let ask = async |text: &str, at: i64, per_step_stats: bool| {
         let when = query::When::At(at);
@@ -355,7 +354,9 @@ async fn statistics_of_chunks_answer_what_samples_do() {
             store.maintain(NOW_MS).await.unwrap();
         }
         for function in functions.split(' ') {
-            for (range_s, end) in [(16_000, 1599), (16_000, 1400), (5_000, 1100), (9_000, 900), (100, 700), (40_000, 2000)] {
+            for (range_s, end) in
+                [(16_000, 1599), (16_000, 1400), (5_000, 1100), (9_000, 900), (100, 700), (40_000, 2000)]
+            {
                 let text = format!("{function}(m[{range_s}s])");
                 let at = start + end * 10_000 + rng.i64(0..2) * 3_000;
                 assert_eq!(ask(&text, at, false).await, ask(&text, at, true).await, "{text} at {at}, merged: {merged}");

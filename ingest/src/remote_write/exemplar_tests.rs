@@ -75,7 +75,8 @@ fn exemplars_arrive_as_sent() {
         // the second has labels that are not plain: the series is read in two attempts
         let long = "v".repeat(200);
         let mut series = Request::decode(&request(name, vec![])[..]).unwrap();
-        series.timeseries[1].labels.extend(labels(if name == "up" { &[] } else { &[("long", &long)] }));
+        let further = [("long", long.as_str())];
+        series.timeseries[1].labels.extend(labels(if name == "up" { &[] } else { &further }));
         series.timeseries[1].exemplars =
             vec![sent(&[("trace_id", "ab"), ("empty", ""), ("span", "ü")], 0.5, 7), sent(&[], f64::NEG_INFINITY, -7)];
         read.read(&series.encode_to_vec()).unwrap();

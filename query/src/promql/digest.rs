@@ -18,8 +18,15 @@ impl Digested {
     /// What a range function of this name wants to know of a window, if that is no more than a digest says.
     pub(super) fn of(function: &str) -> Option<Digested> {
         match function {
-            "count_over_time" | "present_over_time" | "first_over_time" | "last_over_time" | "min_over_time"
-            | "max_over_time" | "ts_of_first_over_time" | "ts_of_last_over_time" | "delta" => Some(Digested::Extremes),
+            "count_over_time"
+            | "present_over_time"
+            | "first_over_time"
+            | "last_over_time"
+            | "min_over_time"
+            | "max_over_time"
+            | "ts_of_first_over_time"
+            | "ts_of_last_over_time"
+            | "delta" => Some(Digested::Extremes),
             "rate" | "increase" => Some(Digested::Resets),
             _ => None,
         }
@@ -66,7 +73,8 @@ impl Digest {
             Some(digest) => digest.push(run),
         };
         let mut samples = times.iter().zip(values).filter(|(_, value)| !is_absent(**value)).peekable();
-        let sample = |(&t, &v): (&i64, &f64)| Run { first_ms: t, last_ms: t, count: 1, first: v, last: v, min: v, max: v };
+        let sample =
+            |(&t, &v): (&i64, &f64)| Run { first_ms: t, last_ms: t, count: 1, first: v, last: v, min: v, max: v };
         for run in runs {
             while let Some(next) = samples.next_if(|(time, _)| **time < run.first_ms) {
                 add(sample(next)).then_some(())?;

@@ -221,7 +221,12 @@ impl Plan {
         if self.whole.is_some() {
             let covers = found.iter().zip(epoch.covers(found.iter().map(|(id, _)| *id)));
             let covers = covers.filter_map(|((_, place), cover)| Some((*place as u32, cover?)));
-            self.covers.extend(covers.map(|(place, (first_ts, last_ts))| Cover { place, first_ts, last_ts, row: None }));
+            self.covers.extend(covers.map(|(place, (first_ts, last_ts))| Cover {
+                place,
+                first_ts,
+                last_ts,
+                row: None,
+            }));
         }
         if !found.is_empty() {
             self.epochs.push((epoch.clone(), found));

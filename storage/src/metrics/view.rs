@@ -39,7 +39,11 @@ impl MetricsView {
     ) -> Result<Vec<SeriesSamples>, ReadError> {
         let range = (query.min_ms, query.max_ms);
         let budget = Budget { series_max: query.series_max, samples_max: query.samples_max };
-        Plan::with_whole(whole).fill(self, Wanted::Matching(query.matchers), range, budget).await?.read(range, budget).await
+        Plan::with_whole(whole)
+            .fill(self, Wanted::Matching(query.matchers), range, budget)
+            .await?
+            .read(range, budget)
+            .await
     }
 
     /// Matching series with a chunk or a head buffer that overlaps the range, sorted, at most `limit` of them.

@@ -150,7 +150,8 @@ mod tests {
     #[test]
     fn a_chunk_is_whole_only_if_its_statistics_say_enough() {
         let row = Row { first_ts: 5, last_ts: 50, count: 40, stale: 0 };
-        let group = |columns: [Option<f64>; 5]| GroupStatistics { columns: columns.map(|v| Float64Array::from(vec![v])) };
+        let group =
+            |columns: [Option<f64>; 5]| GroupStatistics { columns: columns.map(|v| Float64Array::from(vec![v])) };
         let whole = |columns, wanted| group(columns).whole(0, &row, wanted);
         let rising = [Some(1.0), Some(9.0), Some(1.0), Some(9.0), Some(8.0)];
         let expected = WholeChunk { first_ms: 5, last_ms: 50, count: 40, first: 1.0, last: 9.0, min: 1.0, max: 9.0 };
