@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use collector::{
+    config::HistogramParts,
     config::{Engine, Unmasked},
     databases::{fingerprint, mask_sql, sql_tokens::Dialect},
     logs::mask::Mask,
@@ -134,7 +135,9 @@ fn scraped_page(data: &[u8]) {
 }
 
 fn scraped_protobuf(data: &[u8]) {
-    let _ = protobuf::read(data);
+    for native in [false, true] {
+        let _ = protobuf::read(data, HistogramParts { native, classic_too: true });
+    }
 }
 
 /// A query: written out it is a query that is written out the same.

@@ -9,14 +9,17 @@ const TWO: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
 const NOW: u64 = NOW_MS as u64;
 const OLD: u64 = 1_000;
 
+/// Labels as pairs of name and value.
+type Pairs = Vec<(&'static str, &'static str)>;
+
 /// A series as both versions can send it.
 #[derive(Clone, Default)]
 struct Sent {
-    labels: Vec<(&'static str, &'static str)>,
+    labels: Pairs,
     samples: Vec<(u64, f64)>,
     /// Time, count, observations in the bucket from 1 to 2.
     histograms: Vec<(u64, u8, u8)>,
-    exemplars: Vec<(u64, f64, Vec<(&'static str, &'static str)>)>,
+    exemplars: Vec<(u64, f64, Pairs)>,
     /// Number of the kind, metric, help, unit.
     metadata: Option<(u8, &'static str, &'static str, &'static str)>,
 }
@@ -184,7 +187,7 @@ async fn remote_write_is_taken_and_what_it_can_not_be_is_answered_as_prometheus_
 async fn remote_write_2_is_told_what_was_written() {
     let running = Running::empty("").await;
     let native = |at, count| Sent { histograms: vec![(at, count, 3)], ..named("native") };
-    let exemplars = |list: Vec<(u64, f64, Vec<(&'static str, &'static str)>)>| Sent { exemplars: list, ..named("up") };
+    let exemplars = |list: Vec<(u64, f64, Pairs)>| Sent { exemplars: list, ..named("up") };
     let beyond = || {
         vec![(
             "trace_id",
