@@ -286,7 +286,7 @@ fn what_is_wrong_is_said_with_its_field() {
             format!("{{job_name: j, {target}, relabel_configs: [{{action: hashmod, target_label: a}}]}}"),
             "modulus: is missing",
         ),
-        (format!("{{job_name: j, {target}, scrape_native_histograms: 1}}"), "scrape_native_histograms"),
+        (format!("{{job_name: j, {target}, scrape_native_histograms: 1}}"), "invalid boolean"),
         (format!("{{job_name: j, {target}, scrape_classic_histograms: true}}"), "always_scrape_classic_histograms"),
         (
             format!("{{job_name: j, {target}, scrape_protocols: [Proto]}}"),
