@@ -367,7 +367,7 @@ async fn statistics_of_chunks_answer_what_samples_do() {
     }
     // they are not read: a question is answered whose samples are more than it may load
     let narrow = Querier::new(store, QueryLimits { samples_max: 15_000, ..QueryLimits::default() });
-    let text = "max_over_time(m[5h])";
+    let text = "max_over_time(m[7h])";
     let ask = |per_step_stats| query::Ask { per_step_stats, ..query::Ask::new("0", text, query::When::At(NOW_MS)) };
     let found = narrow.ask(ask(false)).await.unwrap();
     assert!(found.stats.queried > 15_000, "{} samples were looked at", found.stats.queried);
