@@ -79,8 +79,8 @@ async fn a_real_server_asks_for_a_certificate() {
     let mixed = Identity { cert_file: collector.cert_file.clone(), key_file: stranger.key_file.clone() };
     let [cert, key] = [&mixed.cert_file, &mixed.key_file].map(|file| file.display().to_string());
     for (port, tls, want) in [
-        (ports[0], ca.clone(), "alert: CertificateRequired"),
-        (ports[0], "insecure_skip_verify: true".to_owned(), "alert: CertificateRequired"),
+        (ports[0], ca.clone(), "received fatal alert: "),
+        (ports[0], "insecure_skip_verify: true".to_owned(), "received fatal alert: "),
         (ports[0], format!("{ca}, {}", own(&stranger)), "alert: "),
         (ports[0], format!("{}, ca_file: {}", own(&collector), strange.ca_file().display()), "UnknownIssuer"),
         (ports[0], format!("{right}, server_name: {NAME}"), "not valid for name"),
