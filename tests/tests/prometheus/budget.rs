@@ -21,8 +21,7 @@ const SMALL: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything, over and over: far more than may be loaded.
-const EVERYTHING: &str =
-    "sum_over_time({__name__=~\".+\"}[20m]) + sum_over_time({__name__=~\".+\"}[20m] offset 1s)";
+const EVERYTHING: &str = "sum_over_time({__name__=~\".+\"}[20m]) + sum_over_time({__name__=~\".+\"}[20m] offset 1s)";
 
 async fn start(samples_max: usize) -> Own {
     let config = format!(
