@@ -104,26 +104,12 @@ impl Message {
                 Counts::Floats(totals.chain(positive.counts).chain(negative.counts).collect())
             }
             false => {
-                let mut counts = vec![self.count_int, self.zero_int];
-                put_counts(&positive.deltas, &mut counts)?;
-                put_counts(&negative.deltas, &mut counts)?;
-                Counts::Integers(counts)
+                let sides = [&positive.deltas[..], &negative.deltas];
+                Counts::from_differences(self.count_int, self.zero_int, sides)?
             }
         };
         Histogram::new(Arc::new(layout), self.sum, counts)
     }
-}
-
-/// Counts from their differences; each must be at least 0.
-fn put_counts(deltas: &[i64], out: &mut Vec<u64>) -> Result<(), HistogramError> {
-    let mut count = 0i64;
-    for delta in deltas {
-        let next = count.checked_add(*delta).filter(|n| *n >= 0);
-        count =
-            next.ok_or(HistogramError::Number { what: "a bucket's count", rule: "is negative, or beyond 64 bits" })?;
-        out.push(count as u64);
-    }
-    Ok(())
 }
 
 fn unzigzag(n: u64) -> i64 {

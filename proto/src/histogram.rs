@@ -307,6 +307,24 @@ impl Counts {
     }
 }
 
+impl Counts {
+    /// Integers as Prometheus' messages have them: all observations, those in the zero bucket, and of each side every bucket's
+    /// difference from the one before it. No count may be negative.
+    pub fn from_differences(all: u64, zero: u64, sides: [&[i64]; 2]) -> Result<Counts, HistogramError> {
+        let mut counts = vec![all, zero];
+        for differences in sides {
+            let mut count = 0i64;
+            for difference in differences {
+                let next = count.checked_add(*difference).filter(|n| *n >= 0);
+                let rule = "is negative, or beyond 64 bits";
+                count = next.ok_or(HistogramError::Number { what: "a bucket's count", rule })?;
+                counts.push(count as u64);
+            }
+        }
+        Ok(Counts::Integers(counts))
+    }
+}
+
 impl Histogram {
     /// Checks that counts and sum fit the layout and each other.
     pub fn new(layout: Arc<Layout>, sum: f64, counts: Counts) -> Result<Histogram, HistogramError> {

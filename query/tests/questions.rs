@@ -17,6 +17,22 @@ async fn append(store: &Store, rows: Rows<'_>) {
     store.append(Append { tenant: "0", origin: None, rows, now_ms: NOW_MS }).unwrap().await.unwrap();
 }
 
+/// Appends `rows` of (place of the series, time, value).
+async fn append_samples(store: &Store, series: &[Labels], rows: &[(u32, i64, f64)]) {
+    let labels: Vec<&[u8]> = series.iter().map(Labels::as_bytes).collect();
+    let (of, rest): (Vec<u32>, Vec<(i64, f64)>) = rows.iter().map(|(n, t, v)| (*n, (*t, *v))).unzip();
+    let (timestamps_ms, values): (Vec<i64>, Vec<f64>) = rest.into_iter().unzip();
+    let rows = SampleRows {
+        labels: &labels,
+        series: &of,
+        timestamps_ms: &timestamps_ms,
+        values: &values,
+        histograms: &[],
+        families: &[],
+    };
+    append(store, Rows::Samples(rows)).await;
+}
+
 fn logs() -> Events {
     let mut builder = EventsBuilder::new(Table::Logs);
     for i in 0..10 {
@@ -47,24 +63,9 @@ async fn site(limits: QueryLimits) -> Site {
         Labels::from_pairs([("__name__", "pg_up"), ("instance", "db2")]),
         Labels::from_pairs([("__name__", "commits_total"), ("instance", "db1")]),
     ];
-    let labels: Vec<&[u8]> = series.iter().map(Labels::as_bytes).collect();
-    let (mut of, mut timestamps_ms, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    for step in 0..60i64 {
-        for (i, value) in [1.0, 0.0, 10.0 * step as f64].into_iter().enumerate() {
-            of.push(i as u32);
-            timestamps_ms.push(NOW_MS - 600_000 + step * 10_000);
-            values.push(value);
-        }
-    }
-    let rows = SampleRows {
-        labels: &labels,
-        series: &of,
-        timestamps_ms: &timestamps_ms,
-        values: &values,
-        histograms: &[],
-        families: &[],
-    };
-    append(&store, Rows::Samples(rows)).await;
+    let row = |step: i64, of: u32| (of, NOW_MS - 600_000 + step * 10_000, [1.0, 0.0, 10.0 * step as f64][of as usize]);
+    let rows: Vec<_> = (0..60).flat_map(|step| (0..3).map(move |of| row(step, of))).collect();
+    append_samples(&store, &series, &rows).await;
     Site { _folder: folder, querier: Querier::new(store, limits) }
 }
 
@@ -284,25 +285,6 @@ async fn searches_find_what_comparing_every_row_finds() {
     assert!(found > conditions, "only {found} rows were found: the conditions prove little");
 }
 
-/// Appends `rows` of (series, time, value) to series of the metric `m` that differ by a number.
-async fn append_numbered(store: &Store, rows: &[(u32, i64, f64)]) {
-    let most = rows.iter().map(|(n, _, _)| *n).max().unwrap_or(0);
-    let series: Vec<Labels> =
-        (0..=most).map(|n| Labels::from_pairs([("__name__", "m"), ("n", &format!("{n:02}"))])).collect();
-    let labels: Vec<&[u8]> = series.iter().map(Labels::as_bytes).collect();
-    let (of, rest): (Vec<u32>, Vec<(i64, f64)>) = rows.iter().map(|(n, t, v)| (*n, (*t, *v))).unzip();
-    let (timestamps_ms, values): (Vec<i64>, Vec<f64>) = rest.into_iter().unzip();
-    let rows = SampleRows {
-        labels: &labels,
-        series: &of,
-        timestamps_ms: &timestamps_ms,
-        values: &values,
-        histograms: &[],
-        families: &[],
-    };
-    append(store, Rows::Samples(rows)).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn statistics_of_chunks_answer_what_samples_do() {
     const SERIES: u32 = 24;
@@ -311,6 +293,8 @@ async fn statistics_of_chunks_answer_what_samples_do() {
     let folder = tempfile::tempdir().unwrap();
     let config = StoreConfig { data_dir: folder.path().join("data"), ..StoreConfig::default() };
     let store = Store::open(config, NOW_MS).await.unwrap();
+    let series: Vec<Labels> =
+        (0..SERIES).map(|n| Labels::from_pairs([("__name__", "m"), ("n", &format!("{n:02}"))])).collect();
     let mut rng = fastrand::Rng::with_seed(7);
     let value = |rng: &mut fastrand::Rng, n: u32, i: i64| match n % 8 {
         0 => i as f64,
@@ -336,7 +320,7 @@ async fn statistics_of_chunks_answer_what_samples_do() {
             // late ones into the part before, a duplicate among them
             rows.extend([(8, start + 150 * 10_000 + 1, 1e6), (9, start + 150 * 10_000, 1e6), (10, start + 5, 3.0)]);
         }
-        append_numbered(&store, &rows).await;
+        append_samples(&store, &series, &rows).await;
         if piece < 3 {
             store.flush(NOW_MS).await.unwrap();
         }

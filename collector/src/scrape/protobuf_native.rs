@@ -48,26 +48,12 @@ fn checked(message: &Histogram, is_gauge: bool) -> Result<histogram::Histogram, 
         let totals = [message.sample_count_float, message.zero_count_float].into_iter();
         Counts::Floats(totals.chain(message.positive_count.iter().chain(&message.negative_count).copied()).collect())
     } else {
-        let mut counts = vec![message.sample_count, message.zero_count];
-        put_counts(&message.positive_delta, &mut counts)?;
-        put_counts(&message.negative_delta, &mut counts)?;
-        Counts::Integers(counts)
+        let sides = [&message.positive_delta[..], &message.negative_delta];
+        Counts::from_differences(message.sample_count, message.zero_count, sides)?
     };
     histogram::Histogram::new(Arc::new(layout), plain_nan(message.sample_sum), counts)
 }
 
 fn spans(message: &[BucketSpan]) -> Vec<Span> {
     message.iter().map(|span| Span { offset: span.offset, length: span.length }).collect()
-}
-
-/// Counts from their differences; each must be at least 0.
-fn put_counts(deltas: &[i64], out: &mut Vec<u64>) -> Result<(), HistogramError> {
-    let mut count = 0i64;
-    for delta in deltas {
-        let next = count.checked_add(*delta).filter(|n| *n >= 0);
-        count =
-            next.ok_or(HistogramError::Number { what: "a bucket's count", rule: "is negative, or beyond 64 bits" })?;
-        out.push(count as u64);
-    }
-    Ok(())
 }

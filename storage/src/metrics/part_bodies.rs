@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use arrow::{
-    array::{Array, BinaryArray, Float64Array, RecordBatch},
+    array::{Array, ArrayRef, BinaryArray, Float64Array, RecordBatch},
     compute::concat,
 };
 
@@ -18,6 +18,18 @@ use super::{
 
 /// Columns that [`Bodies`] are built from, ascending.
 pub(crate) const COLUMNS: [usize; 3] = [column::FIRST, column::TIMESTAMPS, column::VALUES];
+
+/// What is wrong with a row group that can't be read as its format says.
+const WRONG: &str = "its columns are not those of its format";
+
+/// One column of all batches.
+pub(crate) fn whole_column(batches: &[RecordBatch], at: usize) -> Result<ArrayRef, &'static str> {
+    let pieces: Vec<&ArrayRef> = batches.iter().filter_map(|b| b.columns().get(at)).collect();
+    match pieces[..] {
+        [whole] => Ok(whole.clone()),
+        _ => concat(&pieces.into_iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(|_| WRONG),
+    }
+}
 
 /// Bodies of some rows of a row group, or of all.
 pub(crate) struct Bodies {
@@ -31,18 +43,11 @@ pub(crate) struct Bodies {
 impl Bodies {
     /// Reads the columns of [`COLUMNS`]; the reason if they are not what the format says.
     pub(crate) fn build(batches: &[RecordBatch], is_whole: bool) -> Result<Bodies, &'static str> {
-        const WRONG: &str = "its columns are not those of its format";
-        let column = |at: usize| {
-            let pieces: Vec<&dyn Array> = batches.iter().filter_map(|b| Some(b.columns().get(at)?.as_ref())).collect();
-            match pieces[..] {
-                [whole] => Ok(whole.slice(0, whole.len())),
-                _ => concat(&pieces).map_err(|_| WRONG),
-            }
-        };
         if batches.is_empty() {
             return Err("a row group without rows");
         }
-        let (first, timestamps, values) = (column(0)?, column(1)?, column(2)?);
+        let (first, timestamps, values) =
+            (whole_column(batches, 0)?, whole_column(batches, 1)?, whole_column(batches, 2)?);
         let binary = |array: &dyn Array| array.as_any().downcast_ref::<BinaryArray>().cloned().ok_or(WRONG);
         Ok(Bodies {
             first: first.as_any().downcast_ref::<Float64Array>().cloned().ok_or(WRONG)?,

@@ -1,12 +1,9 @@
 //! Chunks that are answered by their statistics, without their samples: those that lie in the range asked for and that no
 //! other chunk of their series touches, in a part or in memory.
 
-use arrow::{
-    array::{Array, Float64Array, RecordBatch},
-    compute::concat,
-};
+use arrow::array::{Array, Float64Array, RecordBatch};
 
-use super::{part_index::Row, part_schema::column};
+use super::{part_bodies::whole_column, part_index::Row, part_schema::column};
 
 /// Columns that [`GroupStatistics`] are built from, ascending.
 pub(crate) const COLUMNS: [usize; 5] = [column::MIN, column::MAX, column::FIRST, column::LAST, column::INCREASE];
@@ -51,11 +48,9 @@ pub(crate) struct GroupStatistics {
 impl GroupStatistics {
     /// Reads the columns of [`COLUMNS`]; the reason if they are not what the format says.
     pub(crate) fn build(batches: &[RecordBatch]) -> Result<GroupStatistics, &'static str> {
-        const WRONG: &str = "its columns are not those of its format";
         let column = |at: usize| {
-            let pieces: Vec<&dyn Array> = batches.iter().filter_map(|b| Some(b.columns().get(at)?.as_ref())).collect();
-            let column = concat(&pieces).map_err(|_| WRONG)?;
-            column.as_any().downcast_ref::<Float64Array>().cloned().ok_or(WRONG)
+            let column = whole_column(batches, at)?;
+            column.as_any().downcast_ref::<Float64Array>().cloned().ok_or("statistics are no floats")
         };
         Ok(GroupStatistics { columns: [column(0)?, column(1)?, column(2)?, column(3)?, column(4)?] })
     }
