@@ -162,6 +162,7 @@ pub fn report(all: &[Measured]) -> String {
     if let Some(m) = all.iter().rev().find(|m| SHOWN.iter().any(|s| s.name() == m.size.name())) {
         out += &one_by_one(m);
     }
+    out += &of_theirs(all);
     for m in all {
         for (from, asking) in [("fresh", m.fresh.as_ref()), ("settled", Some(&m.settled))] {
             for row in asking.into_iter().flat_map(|a| &a.rows) {
@@ -183,6 +184,23 @@ fn linear(all: &[Measured]) -> String {
         table.row(vec![m.size.name(), short(millions), short(cpu_ms), short(cpu_ms / millions)]);
     }
     format!("\n### Our cost against samples\n\n{}", table.text())
+}
+
+/// Each question at each size: our median, and how much of VictoriaMetrics' that is.
+fn of_theirs(all: &[Measured]) -> String {
+    let names: Vec<String> = all.iter().map(|m| m.size.name()).collect();
+    let header: Vec<&str> = std::iter::once("question").chain(names.iter().map(String::as_str)).collect();
+    let mut table = Table::new(&header);
+    let rows = all.first().map_or(&[][..], |m| &m.settled.rows);
+    for (at, row) in rows.iter().enumerate() {
+        let cell = |m: &Measured| {
+            let asked = &m.settled.rows[at].asked;
+            let (ours, theirs) = (asked[OURS].median_s, asked[THEIRS].median_s);
+            format!("{} ({})", short(ours * 1e3), ratio(ours, theirs))
+        };
+        table.row(std::iter::once(row.question.name.to_owned()).chain(all.iter().map(cell)).collect());
+    }
+    format!("\n### Each question at each size, settled: ours, ms (of VM)\n\n{}", table.text())
 }
 
 fn one_by_one(m: &Measured) -> String {

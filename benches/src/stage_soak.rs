@@ -22,6 +22,8 @@ const STEP_MS: i64 = 15_000;
 const FLUSH_AGE_MS: i64 = 60_000;
 /// Questions are about so long a time before the last scrape, milliseconds.
 const ASKED_MS: i64 = 600_000;
+/// Questions are asked in an order that spreads those about everything, which stand at the list's end, over the whole run.
+const QUESTION_STRIDE: usize = 27;
 /// Memory and CPU are said after every so many scrapes.
 const SAID_EVERY: usize = 4;
 /// Most memory, bytes.
@@ -40,8 +42,10 @@ pub struct Outcome {
 /// What was seen while it ran.
 #[derive(Default)]
 struct Seen {
-    /// After each scrape, bytes.
+    /// Before each scrape, when what the question before it needed has been given back, bytes.
     resident: Vec<f64>,
+    /// After each scrape and its question, bytes.
+    busy: Vec<f64>,
     /// Scrapes that came later than the next was due.
     late: usize,
     /// Of each question, seconds.
@@ -73,8 +77,9 @@ pub async fn run(dir: &Path, series: usize, minutes: u64, now_ms: fn() -> i64) -
             seen.late += 1;
         }
         tokio::time::sleep_until(due).await;
+        seen.resident.push(memory_bytes(&server.pid(), "VmRSS:")? as f64);
         let end_ms = start_ms + STEP_MS * (n as i64 + 1);
-        let question = &QUESTIONS[n % QUESTIONS.len()];
+        let question = &QUESTIONS[n * QUESTION_STRIDE % QUESTIONS.len()];
         let asking = async {
             let begin = Instant::now();
             let answer = ask_at(&server, question, &size, (end_ms - ASKED_MS, end_ms)).await;
@@ -89,10 +94,11 @@ pub async fn run(dir: &Path, series: usize, minutes: u64, now_ms: fn() -> i64) -
         if let Err(error) = answer {
             seen.unanswered.push(format!("{:?} after {} s: {error:#}", question.name, short(seconds)));
         }
-        seen.resident.push(memory_bytes(&server.pid(), "VmRSS:")? as f64);
+        seen.busy.push(memory_bytes(&server.pid(), "VmRSS:")? as f64);
         if n % SAID_EVERY == 0 {
-            let mib = seen.resident[n] / 1_048_576.0;
-            eprintln!("{:>4} s: {mib:.0} MiB, {:.0} CPU-s", began.elapsed().as_secs(), server.cpu_s()? - before);
+            let mib = |bytes: f64| bytes / 1_048_576.0;
+            let (seconds, cpu_s) = (began.elapsed().as_secs(), server.cpu_s()? - before);
+            eprintln!("{seconds:>4} s: {:.0}, {:.0} MiB, {cpu_s:.0} CPU-s", mib(seen.resident[n]), mib(seen.busy[n]));
         }
     }
     let took_s = began.elapsed().as_secs_f64();
@@ -114,6 +120,7 @@ impl Seen {
     ) -> Result<Outcome> {
         let peak = memory_bytes(&server.pid(), "VmHWM:")?;
         let own = async |name: &str| server.own_metric(&format!("tidewatch_storage_{name}")).await;
+        let allocated = server.own_metric("tidewatch_memory_allocated_bytes").await?;
         let (flushes, flushed) = (own("flushes_total").await?, own("flushed_bytes_total").await?);
         let (merges, merged) = (own("compactions_total").await?, own("compacted_bytes_total").await?);
         let (head, cache) = (own("head_bytes").await?, own("read_cache_bytes").await?);
@@ -139,9 +146,13 @@ impl Seen {
         row("resident, middle third", mib(middle));
         row("resident, last third", format!("{} = {} of the middle", mib(last), short(last / middle)));
         row("most", mib(peak as f64));
-        let each = self.resident.iter().step_by(4).map(|r| format!("{:.0}", r / 1_048_576.0)).collect::<Vec<_>>();
-        row("each minute, MiB", each.join(" "));
-        let held = format!("{} in the head, {} of parts in the read cache, {parts:.0} parts", mib(head), mib(cache));
+        let each = |all: &[f64]| {
+            all.iter().step_by(SAID_EVERY).map(|r| format!("{:.0}", r / 1_048_576.0)).collect::<Vec<_>>().join(" ")
+        };
+        row("each minute before a scrape, MiB", each(&self.resident));
+        row("each minute after its question, MiB", each(&self.busy));
+        let of_it = format!("{} in the head, {} of parts in the read cache", mib(head), mib(cache));
+        let held = format!("{} allocated, of it {of_it}; {parts:.0} parts", mib(allocated));
         row("at the end", held);
         let mut failures = Vec::new();
         if peak > MEMORY_BYTES_MAX {

@@ -44,7 +44,36 @@ impl Labels {
 
     /// The value of `name`, if the set has it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().take_while(|(n, _)| *n <= name).find(|(n, _)| *n == name).map(|(_, v)| v)
+        let mut at = 0;
+        while let Some((other, value_at)) = text_at(&self.0, at) {
+            let (value, next) = text_at(&self.0, value_at)?;
+            match other.cmp(name.as_bytes()) {
+                Ordering::Less => at = next,
+                Ordering::Equal => return std::str::from_utf8(value).ok(),
+                Ordering::Greater => break,
+            }
+        }
+        None
+    }
+
+    /// The labels whose names `keep` wants.
+    pub fn only(&self, keep: impl Fn(&str) -> bool) -> Labels {
+        let mut bytes = Vec::with_capacity(self.0.len());
+        self.put_only(keep, &mut bytes);
+        // some of the labels of a set are a set
+        if bytes.len() == self.0.len() { self.clone() } else { Labels(Arc::from(bytes)) }
+    }
+
+    /// Appends the canonical bytes of [`Labels::only`].
+    pub fn put_only(&self, keep: impl Fn(&str) -> bool, bytes: &mut Vec<u8>) {
+        let mut at = 0;
+        while let Some((name, value_at)) = text_at(&self.0, at) {
+            let Some((_, next)) = text_at(&self.0, value_at) else { return };
+            if std::str::from_utf8(name).is_ok_and(&keep) {
+                bytes.extend_from_slice(&self.0[at..next]);
+            }
+            at = next;
+        }
     }
 
     /// The metric's name; empty if the set has none.
@@ -300,6 +329,19 @@ mod tests {
         ) {
             let (a, b) = (Labels::from_pairs(&a), Labels::from_pairs(&b));
             proptest::prop_assert_eq!(a.cmp(&b), a.iter().cmp(b.iter()));
+        }
+
+        #[test]
+        fn some_labels_of_a_set_are_those_with_the_names(
+            set in proptest::collection::btree_map("[a-d]|a{130}", "[x-z]{1,3}|x{130}", 0..5), wanted in "[a-d]{0,4}",
+        ) {
+            let labels = Labels::from_pairs(&set);
+            let keep = |name: &str| wanted.contains(name);
+            let expected = Labels::from_pairs(labels.iter().filter(|(name, _)| keep(name)));
+            proptest::prop_assert_eq!(&labels.only(keep), &expected);
+            for name in ["a", "b", "c", "d", "e", ""] {
+                proptest::prop_assert_eq!(labels.get(name), set.get(name).map(String::as_str));
+            }
         }
 
         #[test]

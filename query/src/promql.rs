@@ -6,7 +6,7 @@
 //! I/O of its own and keeps nothing between queries; limits and the stop check are arguments.
 //!
 //! Reading order: `token`, `lexer`, `ast`, `parser*`, `check`, `format`, `pretty` · `source`, `digest` (windows told by statistics), `selection`, `memory` · `value`, `eval*`,
-//! `window`, `window_plan`, `range`, `running`, `columns*`, `functions` (the list of all), `function_*` · `aggregate*`, `binary*`, `info` · `histogram*`,
+//! `window`, `window_plan`, `range`, `running`, `columns*`, `functions` (the list of all), `function_*` · `groups`, `aggregate*`, `binary*`, `info` · `histogram*`,
 //! `quantile`, `kahan` · `engine`, `budget`, `annotations`, `json` · `notation` (series as test scripts write them).
 
 mod aggregate;
@@ -42,6 +42,7 @@ mod function_over_time;
 mod function_rate;
 mod function_trend;
 pub mod functions;
+mod groups;
 pub mod histogram;
 mod histogram_math;
 mod histogram_quantile;

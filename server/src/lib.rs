@@ -5,9 +5,10 @@
 //!
 //! Reading order: `config` (what an operator may set) · `serve` (a running server, in the order things open and close) · `api`
 //! (the HTTP routes and their handlers) · `pages` (the web pages inside the program) · `self_metrics`, `process_stats`,
-//! `request_counts` (numbers about the server) · `query_log` (who asked what) · `reload` (rules and receivers read again) · `fresh_evidence` (collectors asked when an alert fires) · `cli` (the command line) · `up` (everything on one host, without config) ·
+//! `allocator`, `request_counts` (numbers about the server) · `query_log` (who asked what) · `reload` (rules and receivers read again) · `fresh_evidence` (collectors asked when an alert fires) · `cli` (the command line) · `up` (everything on one host, without config) ·
 //! `ask` (questions from the command line) · `storage_commands` (the store from the command line) · `rule_commands` (rule files and their tests from the command line) · `notify` (test messages) · `why` (who was told, and why).
 
+pub mod allocator;
 pub mod api;
 pub mod ask;
 pub mod cli;

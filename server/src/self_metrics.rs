@@ -14,7 +14,7 @@ use proto::{Labels, Samples, labels::METRIC_NAME, refusal::Refusal, samples::Fam
 use query::{Teller, promql::number::format_open_metrics};
 use storage::NotKept;
 
-use crate::{process_stats, reload::LastReload, request_counts::RequestCounts};
+use crate::{allocator, process_stats, reload::LastReload, request_counts::RequestCounts};
 
 /// The `job` of these series.
 pub const JOB: &str = "tidewatch";
@@ -120,6 +120,7 @@ impl SelfMetrics {
         list.push("gauge", "tidewatch_build_info", "The version that runs.", version, 1.0);
         list.gauge("process_start_time_seconds", "When it started, Unix time.", self.started_ms as f64 / 1000.0);
         self.process(&mut list);
+        self.memory(&mut list);
         self.store(&mut list);
         self.doors(&mut list);
         self.kafka(&mut list);
@@ -139,6 +140,17 @@ impl SelfMetrics {
         list.gauge("process_virtual_memory_bytes", "Virtual memory.", process.virtual_bytes);
         list.gauge("process_threads", "Threads.", process.threads);
         list.gauge("process_open_fds", "Open files.", process.open_files);
+    }
+
+    fn memory(&self, list: &mut List) {
+        let Some(memory) = allocator::read() else { return };
+        list.gauge("tidewatch_memory_allocated_bytes", "Memory in use.", memory.allocated_bytes);
+        let help = "Memory in pages that are in use, in part or whole.";
+        list.gauge("tidewatch_memory_active_bytes", help, memory.active_bytes);
+        let help = "Memory the allocator holds, what it keeps for some seconds included.";
+        list.gauge("tidewatch_memory_resident_bytes", help, memory.resident_bytes);
+        let help = "Address space the allocator keeps without memory.";
+        list.gauge("tidewatch_memory_retained_bytes", help, memory.retained_bytes);
     }
 
     fn store(&self, list: &mut List) {

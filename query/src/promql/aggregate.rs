@@ -1,7 +1,6 @@
 //! Aggregations: series stream in, each is added to its group's columns and forgotten. What picks or counts series instead
 //! is in `aggregate_pick`.
 
-use hashbrown::HashMap;
 use proto::Labels;
 
 use super::QueryError;
@@ -9,16 +8,14 @@ use super::aggregate_fold::Fold;
 use super::annotations::Warning;
 use super::ast::{Aggregate, AggregateOp};
 use super::eval::{Evaluator, merge_same};
-use super::value::{METADATA_LABELS, Series, Steps, pick};
+use super::groups::Groups;
+use super::value::{METADATA_LABELS, Series, Steps};
 
-/// The labels of the group a series belongs to.
-pub(super) fn group_labels(labels: &Labels, aggregate: &Aggregate) -> Labels {
-    if aggregate.without {
-        pick(labels, |n| !METADATA_LABELS.contains(&n) && !aggregate.grouping.iter().any(|g| g == n))
-    } else if aggregate.grouping.is_empty() {
-        Labels::empty()
-    } else {
-        pick(labels, |n| aggregate.grouping.iter().any(|g| g == n))
+/// Whether groups have the label of this name.
+pub(super) fn groups_by(aggregate: &Aggregate) -> impl Fn(&str) -> bool {
+    move |name| {
+        let is_listed = aggregate.grouping.iter().any(|listed| listed == name);
+        if aggregate.without { !is_listed && !METADATA_LABELS.contains(&name) } else { is_listed }
     }
 }
 
@@ -42,21 +39,17 @@ impl Evaluator<'_> {
             }
             _ => {}
         }
-        let mut groups: HashMap<Labels, usize> = HashMap::new();
+        let mut groups = Groups::default();
         let mut folds: Vec<(Labels, bool, Fold)> = Vec::new();
         let span = aggregate.expr.span();
         self.stream(&aggregate.expr, steps, &mut |series| {
             self.budget.tick()?;
-            let labels = group_labels(&series.labels, aggregate);
-            let at = match groups.get(&labels) {
-                Some(at) => *at,
-                None => {
-                    self.budget.take(Fold::bytes(aggregate.op, steps.count))?;
-                    folds.push((labels.clone(), false, Fold::new(aggregate.op, steps.count)));
-                    groups.insert(labels, folds.len() - 1);
-                    folds.len() - 1
-                }
-            };
+            let at = groups.place(&series.labels, groups_by(aggregate));
+            if at == folds.len() {
+                self.budget.take(Fold::bytes(aggregate.op, steps.count))?;
+                let labels = series.labels.only(groups_by(aggregate));
+                folds.push((labels, false, Fold::new(aggregate.op, steps.count)));
+            }
             // A group that has the name of one series whose name is to go loses it too.
             folds[at].1 |= series.drop_name;
             folds[at].2.add(&series, self.notes, span, self.budget)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use multiversion::multiversion;
 use proto::Labels;
 
 use super::QueryError;
@@ -73,29 +74,10 @@ impl Fold {
     ) -> Result<(), QueryError> {
         let steps = series.floats.iter().enumerate().filter(|(_, v)| !is_absent(**v));
         match &mut self.columns {
-            Columns::Sum(sums, lost) => {
-                for ((v, sum), lost) in series.floats.iter().zip(sums).zip(lost) {
-                    let before = if is_absent(*sum) { 0.0 } else { *sum };
-                    let (with, with_lost) = kahan::add(*v, before, *lost);
-                    let is_here = !is_absent(*v);
-                    *sum = if is_here { with } else { *sum };
-                    *lost = if is_here { with_lost } else { *lost };
-                }
-            }
+            Columns::Sum(sums, lost) => add_each(&series.floats, sums, lost),
             Columns::Mean(means) => steps.for_each(|(i, v)| means[i].add(*v)),
-            // what is absent is no number: it loses against any
-            Columns::Min(best) => {
-                for (v, best) in series.floats.iter().zip(best) {
-                    let wins = !is_absent(*v) && (*v < *best || best.is_nan());
-                    *best = if wins { *v } else { *best };
-                }
-            }
-            Columns::Max(best) => {
-                for (v, best) in series.floats.iter().zip(best) {
-                    let wins = !is_absent(*v) && (*v > *best || best.is_nan());
-                    *best = if wins { *v } else { *best };
-                }
-            }
+            Columns::Min(best) => keep_each(&series.floats, best, |v, best| v < best),
+            Columns::Max(best) => keep_each(&series.floats, best, |v, best| v > best),
             Columns::Spread(spreads) => {
                 for (i, v) in steps {
                     let (count, mean, squares) = &mut spreads[i];
@@ -105,11 +87,7 @@ impl Fold {
                     *squares += delta * (v - *mean);
                 }
             }
-            Columns::Count(counts) if series.histograms.is_none() => {
-                for (v, count) in series.floats.iter().zip(counts) {
-                    *count += if is_absent(*v) { 0.0 } else { 1.0 };
-                }
-            }
+            Columns::Count(counts) if series.histograms.is_none() => count_each(&series.floats, counts),
             Columns::Count(counts) => {
                 for (i, count) in counts.iter_mut().enumerate() {
                     *count += f64::from(u8::from(series.is_present(i)));
@@ -219,5 +197,34 @@ impl Fold {
             out.set_histogram(i, Arc::new(total.finish()));
         }
         out
+    }
+}
+
+/// Adds to the compensated sum of each step what is there.
+#[multiversion(targets("x86_64+avx2"), dispatcher = "direct")]
+fn add_each(values: &[f64], sums: &mut [f64], lost: &mut [f64]) {
+    for ((v, sum), lost) in values.iter().zip(sums).zip(lost) {
+        let before = if is_absent(*sum) { 0.0 } else { *sum };
+        let (with, with_lost) = kahan::add(*v, before, *lost);
+        let is_here = !is_absent(*v);
+        *sum = if is_here { with } else { *sum };
+        *lost = if is_here { with_lost } else { *lost };
+    }
+}
+
+/// Keeps at each step the value that is better, or is there. What is absent is no number: it loses against any.
+#[multiversion(targets("x86_64+avx2"), dispatcher = "direct")]
+fn keep_each<F: Fn(f64, f64) -> bool>(values: &[f64], best: &mut [f64], is_better: F) {
+    for (v, best) in values.iter().zip(best) {
+        let wins = !is_absent(*v) && (is_better(*v, *best) || best.is_nan());
+        *best = if wins { *v } else { *best };
+    }
+}
+
+/// Counts at each step what is there.
+#[multiversion(targets("x86_64+avx2"), dispatcher = "direct")]
+fn count_each(values: &[f64], counts: &mut [f64]) {
+    for (v, count) in values.iter().zip(counts) {
+        *count += if is_absent(*v) { 0.0 } else { 1.0 };
     }
 }

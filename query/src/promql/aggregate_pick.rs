@@ -4,13 +4,14 @@ use hashbrown::HashMap;
 use proto::Labels;
 
 use super::QueryError;
-use super::aggregate::group_labels;
+use super::aggregate::groups_by;
 use super::annotations::{Info, Warning};
 use super::ast::{Aggregate, AggregateOp, Expr};
 use super::eval::{Evaluator, internal};
 use super::function_labels::by_value;
+use super::groups::Groups;
 use super::number::format_f;
-use super::value::{METADATA_LABELS, Point, Series, Steps, is_absent, pick};
+use super::value::{Point, Series, Steps, is_absent};
 
 impl Evaluator<'_> {
     pub(super) fn pick_series(
@@ -22,13 +23,13 @@ impl Evaluator<'_> {
         let op = aggregate.op;
         self.check_params(aggregate, param)?;
         let series = self.vector(&aggregate.expr, steps)?;
-        let mut groups: HashMap<Labels, usize> = HashMap::new();
+        let mut groups = Groups::default();
         let mut members: Vec<Vec<usize>> = Vec::new();
         for (i, s) in series.iter().enumerate() {
-            let at = *groups.entry(group_labels(&s.labels, aggregate)).or_insert_with(|| {
+            let at = groups.place(&s.labels, groups_by(aggregate));
+            if at == members.len() {
                 members.push(Vec::new());
-                members.len() - 1
-            });
+            }
             members[at].push(i);
         }
         let ranks = matches!(op, AggregateOp::Topk | AggregateOp::Bottomk);
@@ -107,13 +108,7 @@ impl Evaluator<'_> {
         let mut out: Vec<Series> = Vec::new();
         self.stream(&aggregate.expr, steps, &mut |series| {
             self.budget.tick()?;
-            let group = if aggregate.without {
-                pick(&series.labels, |n| {
-                    n != label && !METADATA_LABELS.contains(&n) && !aggregate.grouping.iter().any(|g| g == n)
-                })
-            } else {
-                pick(&series.labels, |n| n != label && aggregate.grouping.iter().any(|g| g == n))
-            };
+            let group = series.labels.only(|n| n != label && groups_by(aggregate)(n));
             for step in 0..steps.count {
                 let value = match series.point(step) {
                     None => continue,

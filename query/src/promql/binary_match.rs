@@ -3,23 +3,22 @@
 //! Which series meet at a step depends on which have a value there, so several series may share a match group as long as
 //! they are never there together.
 
-use hashbrown::HashMap;
 use proto::Labels;
 
 use super::QueryError;
 use super::ast::{Binary, BinaryOp, Cardinality, Matching};
 use super::binary::{Outcome, compares, of_points, of_scalars};
 use super::eval::{Evaluator, internal, merge_same};
+use super::groups::Groups;
 use super::position::Span;
-use super::value::{ABSENT, METADATA_LABELS, Point, Series, Steps, is_absent, pick};
+use super::value::{ABSENT, METADATA_LABELS, Point, Series, Steps, is_absent};
 use proto::labels::METRIC_NAME;
 
-/// The labels series are matched by.
-pub(super) fn match_labels(labels: &Labels, matching: &Matching) -> Labels {
-    if matching.on {
-        pick(labels, |n| matching.labels.iter().any(|l| l == n))
-    } else {
-        pick(labels, |n| n != METRIC_NAME && !matching.labels.iter().any(|l| l == n))
+/// Whether series are matched by the label of this name.
+pub(super) fn matches_by(matching: &Matching) -> impl Fn(&str) -> bool {
+    move |name| {
+        let is_listed = matching.labels.iter().any(|listed| listed == name);
+        if matching.on { is_listed } else { !is_listed && name != METRIC_NAME }
     }
 }
 
@@ -69,15 +68,14 @@ impl Join<'_> {
         if (many.is_empty() && fill_many.is_none()) || (one.is_empty() && fill_one.is_none()) {
             return Ok(Vec::new());
         }
-        let mut groups: HashMap<Labels, usize> = HashMap::with_capacity(many.len().max(one.len()));
+        let mut groups = Groups::default();
         let mut list: Vec<(Labels, Group)> = Vec::new();
         for (is_many, side) in [(true, many), (false, one)] {
             for (i, series) in side.iter().enumerate() {
-                let key = match_labels(&series.labels, self.matching);
-                let at = *groups.entry(key.clone()).or_insert_with(|| {
-                    list.push((key, Group::default()));
-                    list.len() - 1
-                });
+                let at = groups.place(&series.labels, matches_by(self.matching));
+                if at == list.len() {
+                    list.push((series.labels.only(matches_by(self.matching)), Group::default()));
+                }
                 if is_many { &mut list[at].1.many } else { &mut list[at].1.one }.push(i);
             }
         }
@@ -202,7 +200,7 @@ impl Join<'_> {
             }
             m.cardinality != Cardinality::OneToOne || m.labels.iter().any(|l| l == n) == m.on
         };
-        let labels = pick(many, keep);
+        let labels = many.only(keep);
         if m.include.is_empty() {
             return labels;
         }

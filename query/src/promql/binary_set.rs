@@ -1,32 +1,40 @@
 //! `and`, `or`, `unless`: which series are there decides, not their values.
 
-use hashbrown::HashMap;
-use proto::Labels;
-
 use super::ast::{BinaryOp, Matching};
-use super::binary_match::match_labels;
+use super::binary_match::matches_by;
+use super::groups::Groups;
 use super::value::Series;
 
-/// For every match group the steps at which any of its series has a value.
-fn presence(side: &[Series], matching: &Matching) -> HashMap<Labels, Vec<bool>> {
-    let mut out: HashMap<Labels, Vec<bool>> = HashMap::with_capacity(side.len());
-    for series in side {
-        let steps =
-            out.entry(match_labels(&series.labels, matching)).or_insert_with(|| vec![false; series.floats.len()]);
-        steps.iter_mut().enumerate().for_each(|(i, p)| *p |= series.is_present(i));
+/// The steps at which any series of a match group has a value.
+#[derive(Default)]
+struct Presence {
+    groups: Groups,
+    steps: Vec<Vec<bool>>,
+}
+
+impl Presence {
+    fn of(side: &[Series], matching: &Matching) -> Presence {
+        let mut out = Presence::default();
+        for series in side {
+            let at = out.groups.place(&series.labels, matches_by(matching));
+            if at == out.steps.len() {
+                out.steps.push(vec![false; series.floats.len()]);
+            }
+            out.steps[at].iter_mut().enumerate().for_each(|(i, p)| *p |= series.is_present(i));
+        }
+        out
     }
-    out
 }
 
 /// Keeps the steps of `series` at which its group is there on the other side, or at which it is not.
-fn keep(side: Vec<Series>, other: &HashMap<Labels, Vec<bool>>, matching: &Matching, when_there: bool) -> Vec<Series> {
+fn keep(side: Vec<Series>, mut other: Presence, matching: &Matching, when_there: bool) -> Vec<Series> {
     let mut out = Vec::with_capacity(side.len());
     for mut series in side {
-        match other.get(&match_labels(&series.labels, matching)) {
+        match other.groups.find(&series.labels, matches_by(matching)) {
             None if when_there => continue,
             None => {}
             Some(there) => {
-                for (step, there) in there.iter().enumerate() {
+                for (step, there) in other.steps[there].iter().enumerate() {
                     if *there != when_there {
                         series.clear(step);
                     }
@@ -45,11 +53,11 @@ fn keep(side: Vec<Series>, other: &HashMap<Labels, Vec<bool>>, matching: &Matchi
 pub(super) fn apply(op: BinaryOp, left: Vec<Series>, right: Vec<Series>, matching: &Matching) -> Vec<Series> {
     match op {
         BinaryOp::Or => {
-            let there = presence(&left, matching);
+            let there = Presence::of(&left, matching);
             let mut out = left;
-            out.extend(keep(right, &there, matching, false));
+            out.extend(keep(right, there, matching, false));
             out
         }
-        op => keep(left, &presence(&right, matching), matching, op == BinaryOp::And),
+        op => keep(left, Presence::of(&right, matching), matching, op == BinaryOp::And),
     }
 }

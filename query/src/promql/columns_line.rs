@@ -1,11 +1,13 @@
 //! `deriv` and `predict_linear` over all windows of a series. Half of the sums of a regression follow from times alone and are
 //! made once for equal times; the other half is made for several windows at a time.
 
+use multiversion::multiversion;
+
 use super::columns::ColumnFunction;
 use super::function_trend::{Abscissas, line};
 use super::kahan;
 use super::range::Placement;
-use super::running::LANES;
+use super::running::{self, Apart, LANES, Lanes, Shifted};
 use super::value::Steps;
 use super::window::Samples;
 use super::window_plan::{Bounds, ByTimes, Plan, Windows};
@@ -108,8 +110,11 @@ impl ColumnFunction for Regression<'_> {
             let alike = |l: &Line| l.places == shared && l.bounds.len() == group[0].bounds.len();
             if let Some(at) = shared.filter(|_| group.iter().all(alike)) {
                 let places = &plan.places[at as usize..at as usize + group[0].bounds.len()];
-                let windows: [&[f64]; LANES] = std::array::from_fn(|lane| group[lane].bounds.of(values));
-                for (lane, sums) in ordinates(places, windows).into_iter().enumerate() {
+                let sums: [(f64, f64); LANES] = match Shifted::of(group.iter().map(|line| line.bounds), values) {
+                    Some(windows) => ordinates(places, &windows),
+                    None => ordinates(places, &Apart(std::array::from_fn(|lane| group[lane].bounds.of(values)))),
+                };
+                for (lane, sums) in sums.into_iter().enumerate() {
                     let line = &group[lane];
                     out[step + lane] = self.value(step + lane, &line.sums, sums, constant(&line.bounds));
                 }
@@ -120,10 +125,10 @@ impl ColumnFunction for Regression<'_> {
             let window = line.bounds.of(values);
             if window.len() > 1 {
                 let sums = match line.places {
-                    Some(at) => ordinates(&plan.places[at as usize..at as usize + window.len()], [window])[0],
+                    Some(at) => ordinates(&plan.places[at as usize..at as usize + window.len()], &Apart([window]))[0],
                     None => {
                         let places = line.bounds.of(times).iter().map(|t| seconds_from(line.origin_ms, *t));
-                        ordinates(&places.collect::<Vec<f64>>(), [window])[0]
+                        ordinates(&places.collect::<Vec<f64>>(), &Apart([window]))[0]
                     }
                 };
                 out[step] = self.value(step, &line.sums, sums, constant(&line.bounds));
@@ -147,13 +152,15 @@ fn runs(values: &[f64]) -> Vec<u32> {
 }
 
 /// The sums of y and of xy of each window, all of whose samples lie at `places`.
-fn ordinates<const L: usize>(places: &[f64], windows: [&[f64]; L]) -> [(f64, f64); L] {
-    let (mut y, mut y_lost, mut xy, mut xy_lost) = ([0.0; L], [0.0; L], [0.0; L], [0.0; L]);
-    let windows = windows.map(|w| &w[..places.len()]);
-    for (at, x) in places.iter().enumerate() {
-        let values = windows.map(|w| w[at]);
-        kahan::add_each(values, &mut y, &mut y_lost);
-        kahan::add_each(values.map(|v| x * v), &mut xy, &mut xy_lost);
-    }
+#[multiversion(targets("x86_64+avx2"), dispatcher = "direct")]
+fn ordinates<const L: usize, W: Lanes<L>>(places: &[f64], windows: &W) -> [(f64, f64); L] {
+    let (y, y_lost) = running::sums(windows.rows());
+    let products = windows.rows().zip(places).map(|(mut row, x)| {
+        for v in &mut row {
+            *v *= x;
+        }
+        row
+    });
+    let (xy, xy_lost) = running::sums(products);
     std::array::from_fn(|lane| (kahan::value(y[lane], y_lost[lane]), kahan::value(xy[lane], xy_lost[lane])))
 }

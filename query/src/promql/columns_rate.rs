@@ -22,20 +22,23 @@ pub(super) struct Rates {
 
 struct RateWindows {
     windows: Vec<RateWindow>,
+    /// Of each window; seldom looked at, so kept apart.
+    reaches: Vec<Reach>,
     samples: u64,
 }
 
 /// A window, and what its times say of it; nothing is to be known of one with less than two samples.
 struct RateWindow {
     bounds: Bounds,
-    reach: Reach,
+    /// A counter that began with more than this part of its difference has its zero before all that is guessed.
+    near: f64,
     /// What the difference is multiplied with, unless the counter's zero is near.
     factor: f64,
 }
 
 impl Plan for RateWindows {
     fn bytes(&self) -> usize {
-        size_of_val(&self.windows[..])
+        size_of_val(&self.windows[..]) + size_of_val(&self.reaches[..])
     }
 }
 
@@ -50,18 +53,23 @@ impl Rates {
 
     fn lay(&self, times: &[i64]) -> RateWindows {
         let Windows { bounds, samples } = Windows::lay(times, &self.steps, &self.placement);
-        let windows = bounds.into_iter().enumerate().map(|(step, bounds)| {
+        let reach = |(step, bounds): (usize, &Bounds)| {
             let end_ms = self.placement.end(self.steps.time(step));
-            let reach = match bounds.of(times) {
+            match bounds.of(times) {
                 [first, .., last] => {
                     let start_ms = end_ms.saturating_sub(self.placement.range_ms);
                     Reach::of((*first, *last), bounds.len(), (start_ms, end_ms), None)
                 }
                 _ => Reach::default(),
-            };
-            RateWindow { bounds, reach, factor: self.per_second(reach.factor(None)) }
+            }
+        };
+        let reaches: Vec<Reach> = bounds.iter().enumerate().map(reach).collect();
+        let windows = bounds.into_iter().zip(&reaches).map(|(bounds, reach)| RateWindow {
+            bounds,
+            near: reach.to_start / reach.sampled * ROUNDING,
+            factor: self.per_second(reach.factor(None)),
         });
-        RateWindows { windows: windows.collect(), samples }
+        RateWindows { windows: windows.collect(), reaches, samples }
     }
 }
 
@@ -70,7 +78,7 @@ impl ColumnFunction for Rates {
         let (values, drops) = (&samples.values[..], &samples.drops[..]);
         let plan = self.windows.of(&samples.times, || self.lay(&samples.times));
         let mut passed = 0;
-        for (RateWindow { bounds, reach, factor }, out) in plan.windows.iter().zip(out) {
+        for (step, (RateWindow { bounds, near, factor }, out)) in plan.windows.iter().zip(out).enumerate() {
             let [first, .., last] = bounds.of(values) else { continue };
             let mut result = last - first;
             // a reset at the first sample of the window happened before it
@@ -81,9 +89,10 @@ impl ColumnFunction for Rates {
                 result += values[drop - 1];
             }
             let may_have_been_zero = self.is_counter && result > 0.0 && *first >= 0.0;
-            let is_far = first * reach.sampled > reach.to_start * result * ROUNDING;
-            let near_zero = may_have_been_zero && !is_far;
-            let factor = if near_zero { self.per_second(reach.factor(Some(first / result))) } else { *factor };
+            let factor = match may_have_been_zero && *first <= near * result {
+                true => self.per_second(plan.reaches[step].factor(Some(first / result))),
+                false => *factor,
+            };
             *out = result * factor;
         }
         plan.samples

@@ -217,6 +217,10 @@ pub(super) fn is_invariant(expr: &Expr) -> bool {
 
 /// Joins series with the same labels. They may not both have a value at the same step.
 pub(super) fn merge_same(series: Vec<Series>) -> Result<Vec<Series>, QueryError> {
+    // what a source gives ascends, and mostly still does without its name
+    if series.is_sorted_by(|a, b| a.labels < b.labels) {
+        return Ok(series);
+    }
     let mut by_labels: HashMap<Labels, usize> = HashMap::with_capacity(series.len());
     let mut out: Vec<Series> = Vec::with_capacity(series.len());
     for one in series {

@@ -1,9 +1,8 @@
 //! Instant selectors: for each step the latest sample within the lookback, or none if the series had ended.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-
-use parking_lot::Mutex;
 
 use super::QueryError;
 use super::ast::{Edges, Selector};
@@ -125,7 +124,7 @@ impl Evaluator<'_> {
         self.over_series_on(threads, data, one, sink)
     }
 
-    /// Shares of the series go to threads, and what they make of them comes back to this one, which hands it on meanwhile.
+    /// Shares of the series go to this thread and others, whichever is free; this one hands on in order what all make of them.
     fn over_series_on(
         &self,
         threads: usize,
@@ -135,39 +134,44 @@ impl Evaluator<'_> {
     ) -> Result<(), QueryError> {
         /// Series a thread takes at a time.
         const SERIES_PER_SHARE: usize = 64;
-        /// Shares for each thread that are under way or wait to be handed on.
+        /// Shares of each thread that wait to be handed on.
         const SHARES_AHEAD: usize = 8;
         let shares: Vec<&[SeriesSamples]> = data.chunks(SERIES_PER_SHARE).collect();
-        let (order, orders) = mpsc::channel::<usize>();
-        let (orders, one, shares) = (&Mutex::new(orders), &one, &shares);
+        let next = AtomicUsize::new(0);
+        let take = || {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let share = shares.get(at)?;
+            Some((at, share.iter().filter_map(|s| one(s).transpose()).collect::<Result<Vec<Series>, _>>()))
+        };
         std::thread::scope(|scope| {
-            let (made, results) = mpsc::channel();
-            for _ in 0..threads {
-                let made = made.clone();
+            let (made, results) = mpsc::sync_channel(SHARES_AHEAD * threads);
+            for _ in 1..threads {
+                let (made, take) = (made.clone(), &take);
                 scope.spawn(move || {
-                    while let Ok(at) = { orders.lock().recv() } {
-                        let result: Result<Vec<Series>, QueryError> =
-                            shares[at].iter().filter_map(|s| one(s).transpose()).collect();
-                        if made.send((at, result)).is_err() {
+                    while let Some(result) = take() {
+                        if made.send(result).is_err() {
                             return;
                         }
                     }
                 });
             }
             drop(made);
-            let order = order; // gone with this closure, so that threads end
-            let mut ahead = 0..shares.len();
-            ahead.by_ref().take(SHARES_AHEAD * threads).for_each(|at| _ = order.send(at));
             let (mut early, mut due) = (BTreeMap::new(), 0);
             while due < shares.len() {
-                let (at, result) =
-                    results.recv().map_err(|_| QueryError::Execution("evaluation threads failed".into()))?;
-                early.insert(at, result);
+                early.extend(results.try_iter());
+                let own = if early.len() < SHARES_AHEAD { take() } else { None };
+                match own {
+                    Some((at, result)) => _ = early.insert(at, result),
+                    None if early.contains_key(&due) => {}
+                    None => {
+                        let failed = || QueryError::Execution("evaluation threads failed".into());
+                        early.extend([results.recv().map_err(|_| failed())?]);
+                    }
+                }
                 while let Some(result) = early.remove(&due) {
                     self.budget.check_stop()?;
                     result?.into_iter().try_for_each(&mut *sink)?;
                     due += 1;
-                    ahead.next().into_iter().for_each(|at| _ = order.send(at));
                 }
             }
             Ok(())

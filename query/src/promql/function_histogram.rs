@@ -13,7 +13,7 @@ use super::histogram_quantile::NanNote;
 use super::number::format_open_metrics;
 use super::position::Span;
 use super::quantile::{ClassicBucket, fraction_of_buckets, of_buckets};
-use super::value::{Series, Steps, is_absent, pick};
+use super::value::{Series, Steps, is_absent};
 
 type Field = fn(&Histogram) -> f64;
 
@@ -69,7 +69,7 @@ fn groups(ev: &Evaluator<'_>, series: &[Series], span: Span) -> Vec<Group> {
         if has_floats {
             match le.and_then(parse_bound) {
                 Some(bound) => {
-                    let at = place(&mut out, pick(&s.labels, |n| n != "le"));
+                    let at = place(&mut out, s.labels.only(|n| n != "le"));
                     out[at].classic.push((bound, i));
                 }
                 None => {

@@ -9,7 +9,7 @@ use super::ast::{Call, Edges, Expr, Selector};
 use super::eval::{Evaluator, merge_same};
 use super::matcher::{MatchOp, Matcher};
 use super::position::Span;
-use super::value::{Series, Steps, Tally, pick};
+use super::value::{Series, Steps, Tally};
 
 /// The labels that join info series to others.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -110,7 +110,7 @@ pub(super) fn info(ev: &Evaluator<'_>, call: &Call, steps: &Steps) -> Result<Vec
 }
 
 fn identity(labels: &Labels) -> Labels {
-    pick(labels, |n| IDENTIFYING.contains(&n))
+    labels.only(|n| IDENTIFYING.contains(&n))
 }
 
 /// Adds to `out` the series with the data labels of each step; labels may change from step to step.

@@ -6,7 +6,7 @@ use proto::Labels;
 
 use super::engine::{AnswerValue, MatrixSeries, VectorSample};
 use super::histogram::Histogram;
-use super::number::format_json;
+use super::number::put_json;
 use super::value::Point;
 
 /// Appends `{"resultType":…,"result":…}`.
@@ -127,15 +127,18 @@ pub fn write_time(out: &mut String, time_ms: i64) {
         out.push('-');
     }
     let ms = time_ms.unsigned_abs();
-    let _ = write!(out, "{}", ms / 1000);
+    let mut digits = itoa::Buffer::new();
+    out.push_str(digits.format(ms / 1000));
     if !ms.is_multiple_of(1000) {
-        let _ = write!(out, ".{:03}", ms % 1000);
+        // behind the leading one stand three digits
+        out.push('.');
+        out.push_str(&digits.format(1000 + ms % 1000)[1..]);
     }
 }
 
 fn quoted_float(out: &mut String, v: f64) {
     out.push('"');
-    out.push_str(&format_json(v));
+    put_json(out, v);
     out.push('"');
 }
 

@@ -2,7 +2,7 @@
 //! that both find exactly.
 
 /// Adds `x` to a sum with its running compensation.
-#[inline]
+#[inline(always)]
 pub(super) fn add(x: f64, sum: f64, compensation: f64) -> (f64, f64) {
     let total = sum + x;
     // Knuth's form asks for no comparison, which would keep several sums from being made at a time
@@ -13,10 +13,21 @@ pub(super) fn add(x: f64, sum: f64, compensation: f64) -> (f64, f64) {
 }
 
 /// Adds one number to each of several sums.
-#[inline]
+#[inline(always)]
 pub(super) fn add_each<const L: usize>(x: [f64; L], sum: &mut [f64; L], compensation: &mut [f64; L]) {
     for lane in 0..L {
         (sum[lane], compensation[lane]) = add(x[lane], sum[lane], compensation[lane]);
+    }
+}
+
+/// The same for sums that stay finite: of others sum or compensation is not finite in the end.
+#[inline(always)]
+pub(super) fn add_each_finite<const L: usize>(x: [f64; L], sum: &mut [f64; L], compensation: &mut [f64; L]) {
+    for lane in 0..L {
+        let total = sum[lane] + x[lane];
+        let added = total - sum[lane];
+        compensation[lane] += (sum[lane] - (total - added)) + (x[lane] - added);
+        sum[lane] = total;
     }
 }
 

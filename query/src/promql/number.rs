@@ -1,6 +1,8 @@
 //! Numbers, strings and durations in the forms Go's standard library gives them, which are the forms users of
 //! Prometheus read: `%g`, `'f', -1`, `%q`, `1h30m`.
 
+use std::fmt::Write;
+
 /// A float as Go's `%g` writes it: shortest digits, with an exponent below 1e-4 and from 1e6 on.
 pub fn format_g(v: f64) -> String {
     if let Some(special) = special(v) {
@@ -18,14 +20,31 @@ pub fn format_f(v: f64) -> String {
     }
 }
 
-/// A float as Prometheus' JSON has it: like [`format_f`], with an exponent below 1e-6 and from 1e21.
-pub fn format_json(v: f64) -> String {
+/// Appends a float as Prometheus' JSON has it: like [`format_f`], with an exponent below 1e-6 and from 1e21.
+pub fn put_json(out: &mut String, v: f64) {
     let size = v.abs();
-    if size != 0.0 && v.is_finite() && !(1e-6..1e21).contains(&size) {
+    if let Some(special) = special(v) {
+        out.push_str(special);
+    } else if size != 0.0 && !(1e-6..1e21).contains(&size) {
         let (negative, digits, exponent) = shortest(v);
-        return scientific(negative, &digits, exponent);
+        out.push_str(&scientific(negative, &digits, exponent));
+    } else {
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(v);
+        if text.contains('e') {
+            // a String takes what it is given
+            let _ = write!(out, "{v}");
+        } else {
+            out.push_str(text.strip_suffix(".0").unwrap_or(text));
+        }
     }
-    format_f(v)
+}
+
+/// The same as text of its own.
+pub fn format_json(v: f64) -> String {
+    let mut out = String::new();
+    put_json(&mut out, v);
+    out
 }
 
 /// A float as OpenMetrics writes it in a label: `1.0`, `0.25`, `1e-05`.
@@ -188,6 +207,21 @@ mod tests {
             assert_eq!((format_g(v).as_str(), format_f(v).as_str(), format_json(v).as_str()), (g, f, json), "{v}");
         }
         assert_eq!(format_open_metrics(1.0), "1.0");
+    }
+
+    #[test]
+    fn the_quick_way_gives_the_digits_of_the_standard_library() {
+        let random = &mut fastrand::Rng::with_seed(1);
+        for _ in 0..200_000 {
+            let decimal =
+                random.i64(-1_000_000_000..1_000_000_000) as f64 / [1.0, 10.0, 1000.0, 1e6][random.usize(0..4)];
+            let near_one = f64::from_bits(random.u64(0x3e00_0000_0000_0000..0x4500_0000_0000_0000));
+            for v in [decimal, near_one, 1.0 / decimal, (near_one * 1e3).floor()] {
+                if v == 0.0 || (1e-6..1e21).contains(&v.abs()) {
+                    assert_eq!(format_json(v), format!("{v}"));
+                }
+            }
+        }
     }
 
     #[test]

@@ -171,18 +171,5 @@ pub(super) const METADATA_LABELS: [&str; 3] = [METRIC_NAME, "__type__", "__unit_
 
 /// The labels without the metric's name, type and unit.
 pub(super) fn without_name(labels: &Labels) -> Labels {
-    if !labels.iter().any(|(n, _)| METADATA_LABELS.contains(&n)) {
-        return labels.clone();
-    }
-    pick(labels, |n| !METADATA_LABELS.contains(&n))
-}
-
-/// The labels whose names `keep` wants.
-pub(super) fn pick(labels: &Labels, keep: impl Fn(&str) -> bool) -> Labels {
-    let mut bytes = Vec::with_capacity(labels.as_bytes().len());
-    for (name, value) in labels.iter().filter(|(n, _)| keep(n)) {
-        proto::labels::put_str(&mut bytes, name);
-        proto::labels::put_str(&mut bytes, value);
-    }
-    Labels::from_bytes(&bytes).unwrap_or_else(Labels::empty)
+    labels.only(|n| !METADATA_LABELS.contains(&n))
 }

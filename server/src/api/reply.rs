@@ -28,8 +28,19 @@ impl Reply {
         Reply { data: Data::Text(data), warnings: Vec::new(), infos: Vec::new() }
     }
 
-    /// `data` in pieces, made while it is sent.
-    pub fn pieces(data: impl Iterator<Item = String> + Send + 'static) -> Reply {
+    /// `data` in pieces, made while it is sent; a short one is sent whole.
+    pub fn pieces(mut data: impl Iterator<Item = String> + Send + 'static) -> Reply {
+        /// A body up to here is short, bytes.
+        const SHORT_BYTES_MAX: usize = 16 << 10;
+        let mut begin = String::new();
+        while begin.len() <= SHORT_BYTES_MAX {
+            match data.next() {
+                Some(piece) if begin.is_empty() => begin = piece,
+                Some(piece) => begin.push_str(&piece),
+                None => return Reply::raw(begin),
+            }
+        }
+        let data = std::iter::once(begin).chain(data);
         Reply { data: Data::Pieces(Box::new(data)), warnings: Vec::new(), infos: Vec::new() }
     }
 

@@ -125,25 +125,24 @@ pub(crate) enum ChunkValues<'a> {
 #[derive(Default)]
 pub(crate) struct ChunkDecoder {
     timestamps: Vec<i64>,
-    decoded_from: Option<(i64, i64, usize, Vec<u8>)>,
+    /// First and last of `timestamps`, and how many they are; none if they are of no chunk.
+    decoded_from: Option<(i64, i64, usize)>,
+    /// The bytes they were decoded from.
+    decoded_bytes: Vec<u8>,
     values: Vec<f64>,
 }
 
 impl ChunkDecoder {
     /// Decodes a chunk's timestamps, unless they are those of the chunk before; the places of those within the range.
     fn decode_times(&mut self, chunk: ChunkBody<'_>, min_ts: i64, max_ts: i64) -> Result<Range<usize>, CodecError> {
-        let fresh = match &self.decoded_from {
-            Some((first, last, n, bytes)) => {
-                (*first, *last, *n, bytes.as_slice())
-                    != (chunk.first_ts, chunk.last_ts, chunk.samples, chunk.timestamps)
-            }
-            None => true,
-        };
-        if fresh {
+        let from = (chunk.first_ts, chunk.last_ts, chunk.samples);
+        if self.decoded_from != Some(from) || self.decoded_bytes != chunk.timestamps {
             self.decoded_from = None;
             self.timestamps.clear();
             times::decode(chunk.timestamps, chunk.first_ts, chunk.last_ts, chunk.samples, &mut self.timestamps)?;
-            self.decoded_from = Some((chunk.first_ts, chunk.last_ts, chunk.samples, chunk.timestamps.to_vec()));
+            self.decoded_bytes.clear();
+            self.decoded_bytes.extend_from_slice(chunk.timestamps);
+            self.decoded_from = Some(from);
         }
         let start = self.timestamps.partition_point(|&ts| ts < min_ts);
         let end = self.timestamps.partition_point(|&ts| ts <= max_ts);

@@ -14,6 +14,7 @@ use super::{
     HeadEpoch, MetricsPart, MetricsView, ReadError, SeriesId, SeriesSamples,
     chunk::{self, ChunkBody, ChunkDecoder},
     head_histograms,
+    part_bodies::Bodies,
     part_index::{GroupIndex, Row},
     whole::{self, Cover, WholeChunk, WholeChunks},
 };
@@ -64,6 +65,8 @@ pub(crate) struct Plan {
     /// Samples of each series in sources that overlap the range: an upper bound.
     pub(crate) samples: Vec<usize>,
     places: HashMap<Labels, usize>,
+    /// The place behind the last one that was asked for.
+    next_place: usize,
     groups: Vec<GroupPlan>,
     epochs: Vec<EpochPlan>,
     /// Samples that lie in the range for certain.
@@ -154,15 +157,37 @@ impl Plan {
         Ok(self)
     }
 
-    fn place(&mut self, labels: &Labels) -> usize {
-        if let Some(&place) = self.places.get(labels) {
-            return place;
+    /// The place of a series. Each source has a series once, and most have the same in the same order, so that it is mostly where
+    /// the one before it leads; only where it is not are series looked up.
+    fn place(&mut self, labels: &Labels, is_first_source: bool) -> usize {
+        let place = match self.series.get(self.next_place) {
+            Some(next) if next == labels => self.next_place,
+            _ if is_first_source => self.add(labels),
+            _ => self.look_up(labels),
+        };
+        self.next_place = place + 1;
+        place
+    }
+
+    /// Whether the source that follows is the first that has series.
+    fn begin_source(&mut self) -> bool {
+        self.next_place = 0;
+        self.series.is_empty()
+    }
+
+    fn look_up(&mut self, labels: &Labels) -> usize {
+        let known = self.places.len();
+        self.places.extend(self.series[known..].iter().cloned().zip(known..));
+        match self.places.get(labels) {
+            Some(place) => *place,
+            None => self.add(labels),
         }
-        let place = self.series.len();
-        self.places.insert(labels.clone(), place);
+    }
+
+    fn add(&mut self, labels: &Labels) -> usize {
         self.series.push(labels.clone());
         self.samples.push(0);
-        place
+        self.series.len() - 1
     }
 
     fn add_group(
@@ -178,6 +203,7 @@ impl Plan {
             Wanted::Exactly(labels) => labels.iter().filter_map(|l| index.find(l)).collect(),
         };
         let (mut rows, mut shapes, mut places): (Vec<Range<usize>>, Vec<Row>, Vec<u32>) = Default::default();
+        let is_first = self.begin_source();
         for id in series {
             let mut place = None;
             for row in index.rows_of(id) {
@@ -185,7 +211,7 @@ impl Plan {
                 if !of.overlaps(min_ts, max_ts) {
                     continue;
                 }
-                let place = *place.get_or_insert_with(|| self.place(&index.series[id as usize]));
+                let place = *place.get_or_insert_with(|| self.place(&index.series[id as usize], is_first));
                 self.samples[place] += of.samples();
                 self.samples_min += if of.lies_in(min_ts, max_ts) { of.samples() } else { 0 };
                 if self.whole.is_some() {
@@ -205,14 +231,15 @@ impl Plan {
     }
 
     fn add_epoch(&mut self, epoch: &Arc<HeadEpoch>, wanted: Wanted<'_>, (min_ts, max_ts): (i64, i64)) {
+        let is_first = self.begin_source();
         let found: Vec<(SeriesId, usize)> = match wanted {
             Wanted::Matching(matchers) => {
                 let found = epoch.find(matchers, min_ts, max_ts);
-                found.into_iter().map(|(id, labels)| (id, self.place(&labels))).collect()
+                found.into_iter().map(|(id, labels)| (id, self.place(&labels, is_first))).collect()
             }
             Wanted::Exactly(labels) => {
                 let found = epoch.find_exactly(labels, min_ts, max_ts);
-                found.into_iter().map(|(id, at)| (id, self.place(&labels[at]))).collect()
+                found.into_iter().map(|(id, at)| (id, self.place(&labels[at], is_first))).collect()
             }
         };
         for ((_, place), count) in found.iter().zip(epoch.counts(found.iter().map(|(id, _)| *id))) {
@@ -248,10 +275,24 @@ impl Plan {
         };
         let reads = self.groups.into_iter().map(|plan| plan.read(range, self.whole, budget, on));
         let mut reads = stream::iter(reads).buffered(READ_AHEAD_GROUPS);
-        while let Some(GroupRead { places, columns, whole }) = reads.try_next().await? {
-            for (place, columns) in places.into_iter().zip(columns) {
-                samples += columns.weight();
-                columns.move_to(&mut series[place as usize]);
+        let mut decoder = ChunkDecoder::default();
+        while let Some(GroupRead { rows, whole }) = reads.try_next().await? {
+            match rows {
+                Rows::Decoded(places, columns) => {
+                    for (place, columns) in places.into_iter().zip(columns) {
+                        samples += columns.weight();
+                        columns.move_to(&mut series[place as usize], self.samples[place as usize]);
+                    }
+                }
+                Rows::Encoded(plan, bodies) => {
+                    for (at, (body, place)) in bodies.iter(&plan.rows, &plan.shapes).zip(&plan.places).enumerate() {
+                        let series = &mut series[*place as usize];
+                        expect(series, self.samples[*place as usize]);
+                        let SeriesSamples { timestamps_ms, values, histograms, .. } = series;
+                        samples += plan.decode(&mut decoder, at, body, range, (timestamps_ms, values, histograms))?;
+                        budget.samples(samples)?;
+                    }
+                }
             }
             samples += whole.len();
             whole.into_iter().for_each(|(place, chunk)| series[place as usize].whole.push(chunk));
@@ -262,7 +303,7 @@ impl Plan {
             let expected = found.iter().map(|(_, place)| self.samples[*place]).sum();
             for (columns, (_, place)) in read_epoch(&epoch, &found, expected, range, budget)?.into_iter().zip(&found) {
                 samples += columns.weight();
-                columns.move_to(&mut series[*place]);
+                columns.move_to(&mut series[*place], self.samples[*place]);
             }
             budget.samples(samples)?;
             tokio::task::yield_now().await;
@@ -288,11 +329,12 @@ impl Columns {
         self.values.len() + self.histograms.iter().map(|(_, histogram)| histogram.weight()).sum::<usize>()
     }
 
-    /// Behind what the series has already.
-    fn move_to(self, series: &mut SeriesSamples) {
+    /// Behind what the series has already, which will have at most `expected` samples.
+    fn move_to(self, series: &mut SeriesSamples, expected: usize) {
         if series.values.is_empty() {
             (series.timestamps_ms, series.values) = (self.timestamps_ms, self.values);
         } else {
+            expect(series, expected);
             series.timestamps_ms.extend_from_slice(&self.timestamps_ms);
             series.values.extend_from_slice(&self.values);
         }
@@ -302,6 +344,13 @@ impl Columns {
             series.histograms.extend(self.histograms);
         }
     }
+}
+
+/// Makes room in a series that will have at most so many samples.
+fn expect(series: &mut SeriesSamples, samples: usize) {
+    let more = samples.saturating_sub(series.values.len());
+    series.timestamps_ms.reserve_exact(more);
+    series.values.reserve_exact(more);
 }
 
 /// One sample a timestamp: the one appended last, of a float and a histogram the histogram.
@@ -356,7 +405,7 @@ fn threads(samples: usize) -> usize {
     (samples / SAMPLES_PER_THREAD).clamp(1, std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// What `read` makes of `all`, a share on each thread, in order.
+/// What `read` makes of `all`, a share on each thread, this one among them, in order.
 fn shared_out<T: Sync>(
     all: &[T],
     threads: usize,
@@ -367,10 +416,13 @@ fn shared_out<T: Sync>(
     }
     let read = &read;
     let shares: Vec<Result<Vec<Columns>, ReadError>> = std::thread::scope(|scope| {
-        let shares = all.chunks(all.len().div_ceil(threads).max(1));
-        let handles: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
+        let mut shares = all.chunks(all.len().div_ceil(threads).max(1));
+        let own = shares.next().unwrap_or(&[]);
+        let others: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
+        let own = read(own);
         // a panic there is one here
-        handles.into_iter().map(|h| h.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let others = others.into_iter().map(|h| h.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        std::iter::once(own).chain(others).collect()
     });
     let mut out = Vec::with_capacity(all.len());
     for share in shares {
@@ -382,7 +434,7 @@ fn shared_out<T: Sync>(
 /// Where a row group is read.
 #[derive(Clone, Copy)]
 enum Threads {
-    /// On the thread that asks: handing a small question to another costs more than its decoding.
+    /// On the thread that asks, straight into the series: handing a small question to another costs more than its decoding.
     This,
     /// On one of its own, beside other row groups.
     Another,
@@ -392,16 +444,21 @@ enum Threads {
 
 /// What was read of a row group.
 struct GroupRead {
-    /// Of each chunk decoded: its series' place.
-    places: Vec<u32>,
-    /// Their samples.
-    columns: Vec<Columns>,
+    rows: Rows,
     /// Chunks given as wholes, each with its series' place.
     whole: Vec<(u32, WholeChunk)>,
 }
 
+/// Chunks of a row group.
+enum Rows {
+    /// The place of each chunk's series, and its samples.
+    Decoded(Vec<u32>, Vec<Columns>),
+    /// Still to be decoded, where the series are.
+    Encoded(GroupPlan, Arc<Bodies>),
+}
+
 impl GroupPlan {
-    /// The rows' samples, each with its series' place.
+    /// The rows.
     async fn read(
         self,
         range: (i64, i64),
@@ -410,7 +467,7 @@ impl GroupPlan {
         on: Threads,
     ) -> Result<GroupRead, ReadError> {
         let threads = match on {
-            Threads::This => 1,
+            Threads::This => 0,
             Threads::Several(threads) => threads,
             Threads::Another => {
                 let (runtime, path) = (tokio::runtime::Handle::current(), self.part.info().path.to_string());
@@ -422,9 +479,10 @@ impl GroupPlan {
         self.read_here(range, whole, budget, threads).await
     }
 
+    /// The rows, decoded by so many threads.
     async fn read_here(
         mut self,
-        (min_ts, max_ts): (i64, i64),
+        range: (i64, i64),
         whole: Option<WholeChunks>,
         budget: Budget,
         threads: usize,
@@ -434,34 +492,49 @@ impl GroupPlan {
             None => Vec::new(),
         };
         if self.places.is_empty() {
-            return Ok(GroupRead { places: self.places, columns: Vec::new(), whole });
+            return Ok(GroupRead { rows: Rows::Decoded(self.places, Vec::new()), whole });
         }
         let bodies = self.part.bodies(self.group, &self.rows).await?;
         if !bodies.fits(self.places.len(), self.rows_all) {
             return Err(self.part.damaged(UNEVEN.into()));
+        }
+        if threads == 0 {
+            return Ok(GroupRead { rows: Rows::Encoded(self, bodies), whole });
         }
         let chunks: Vec<(usize, Option<ChunkBody<'_>>)> = bodies.iter(&self.rows, &self.shapes).enumerate().collect();
         let columns = shared_out(&chunks, threads, |share| {
             let (mut out, mut samples) = (Vec::with_capacity(share.len()), 0);
             let mut decoder = ChunkDecoder::default();
             for (at, body) in share {
-                let body = body.ok_or_else(|| self.part.damaged("a constant chunk without its value".into()))?;
                 let mut columns = Columns::default();
                 let Columns { timestamps_ms, values, histograms } = &mut columns;
-                let decoded = match body.is_histogram() {
-                    false => decoder.decode(body, min_ts, max_ts, timestamps_ms, values),
-                    true => decoder.decode_histograms(body, min_ts, max_ts, histograms),
-                };
-                decoded.map_err(|e| {
-                    self.part.damaged(format!("row {at} of those read of row group {}: {e}", self.group))
-                })?;
-                samples += columns.weight();
+                samples += self.decode(&mut decoder, *at, *body, range, (timestamps_ms, values, histograms))?;
                 budget.samples(samples)?;
                 out.push(columns);
             }
             Ok(out)
         })?;
-        Ok(GroupRead { places: self.places, columns, whole })
+        Ok(GroupRead { rows: Rows::Decoded(self.places, columns), whole })
+    }
+
+    /// Appends the samples of the chunk that is the `at`th of those read. Returns how many they count for in a budget.
+    fn decode(
+        &self,
+        decoder: &mut ChunkDecoder,
+        at: usize,
+        body: Option<ChunkBody<'_>>,
+        (min_ts, max_ts): (i64, i64),
+        (timestamps_ms, values, histograms): (&mut Vec<i64>, &mut Vec<f64>, &mut Vec<(i64, Histogram)>),
+    ) -> Result<usize, ReadError> {
+        let body = body.ok_or_else(|| self.part.damaged("a constant chunk without its value".into()))?;
+        let (floats, others) = (values.len(), histograms.len());
+        let decoded = match body.is_histogram() {
+            false => decoder.decode(body, min_ts, max_ts, timestamps_ms, values),
+            true => decoder.decode_histograms(body, min_ts, max_ts, histograms),
+        };
+        decoded.map_err(|e| self.part.damaged(format!("row {at} of those read of row group {}: {e}", self.group)))?;
+        let histograms = histograms[others..].iter().map(|(_, histogram)| histogram.weight());
+        Ok(values.len() - floats + histograms.sum::<usize>())
     }
 
     /// Takes the rows out of the plan whose statistics say what is wanted of them.
