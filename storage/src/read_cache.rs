@@ -93,6 +93,11 @@ impl ReadCache {
         Some(slot.piece.clone())
     }
 
+    /// Whether bodies are kept under a key; no use of them.
+    pub(crate) fn holds_bodies(&self, key: &Key) -> bool {
+        matches!(self.slots.lock().slots.get(key), Some(Slot { piece: Piece::Bodies(Some(_)), .. }))
+    }
+
     /// Lets go of all pieces of a part that is there no more.
     pub(crate) fn forget(&self, part: &Path) {
         let slots = &mut *self.slots.lock();

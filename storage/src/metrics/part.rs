@@ -204,6 +204,11 @@ impl MetricsPart {
         Ok(bodies)
     }
 
+    /// Whether the bodies of a row group are in memory.
+    pub(crate) fn keeps_bodies(&self, group: usize) -> bool {
+        self.cache.holds_bodies(&Key::Bodies(self.info.path.clone(), group))
+    }
+
     /// The statistics of all chunks of a row group, from the cache or the file.
     pub(crate) async fn statistics(&self, group: usize) -> Result<Arc<GroupStatistics>, ReadError> {
         let key = Key::Statistics(self.info.path.clone(), group);

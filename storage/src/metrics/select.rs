@@ -13,6 +13,7 @@ use proto::{Histogram, Labels};
 use super::{
     HeadEpoch, MetricsPart, MetricsView, ReadError, SeriesId, SeriesSamples,
     chunk::{self, ChunkBody, ChunkDecoder},
+    codec::CodecError,
     head_histograms,
     part_bodies::Bodies,
     part_index::{GroupIndex, Row},
@@ -20,10 +21,12 @@ use super::{
 };
 use crate::matcher::Matcher;
 
-/// Row groups that are read and decoded at a time.
+/// Row groups that are read at a time.
 const READ_AHEAD_GROUPS: usize = 4;
-/// Fewest samples that a further thread is worth.
-const SAMPLES_PER_THREAD: usize = 1 << 16;
+/// Row groups are decoded together until they have so many samples: what is still encoded is held until then.
+const SAMPLES_WAITING_MAX: usize = 1 << 22;
+/// Fewest samples that a further thread is worth. Unit tests, which have few, use several all the same.
+const SAMPLES_PER_THREAD: usize = if cfg!(test) { 16 } else { 1 << 16 };
 /// What is wrong with a row group whose columns can't belong to the same rows.
 const UNEVEN: &str = "a row group whose columns have different lengths";
 /// Streams of an epoch that are copied under one lock.
@@ -260,44 +263,36 @@ impl Plan {
         }
     }
 
-    /// Reads and decodes what was planned, a row group or a share of an epoch on each thread where there is much of it. Series
-    /// without a sample in the range are left out; sorted by labels.
+    /// Reads and decodes what was planned, on several threads where there is much of it. Series without a sample in the range are
+    /// left out; sorted by labels.
     pub(crate) async fn read(self, range: (i64, i64), budget: Budget) -> Result<Vec<SeriesSamples>, ReadError> {
         let empty =
             |labels| SeriesSamples { labels, timestamps_ms: vec![], values: vec![], histograms: vec![], whole: vec![] };
         let mut series: Vec<SeriesSamples> = self.series.into_iter().map(empty).collect();
         let mut samples = 0;
-        let expected = self.samples.iter().sum::<usize>();
-        let on = match self.groups.len() {
-            _ if expected < 2 * SAMPLES_PER_THREAD => Threads::This,
-            1 => Threads::Several(threads(expected)),
-            _ => Threads::Another,
-        };
-        let reads = self.groups.into_iter().map(|plan| plan.read(range, self.whole, budget, on));
+        let threads = threads(self.samples.iter().sum());
+        let reads = self.groups.into_iter().map(|plan| plan.read(self.whole, threads > 1));
         let mut reads = stream::iter(reads).buffered(READ_AHEAD_GROUPS);
-        let mut decoder = ChunkDecoder::default();
-        while let Some(GroupRead { rows, whole }) = reads.try_next().await? {
-            match rows {
-                Rows::Decoded(places, columns) => {
-                    for (place, columns) in places.into_iter().zip(columns) {
-                        samples += columns.weight();
-                        columns.move_to(&mut series[place as usize], self.samples[place as usize]);
-                    }
-                }
-                Rows::Encoded(plan, bodies) => {
-                    for (at, (body, place)) in bodies.iter(&plan.rows, &plan.shapes).zip(&plan.places).enumerate() {
-                        let series = &mut series[*place as usize];
-                        expect(series, self.samples[*place as usize]);
-                        let SeriesSamples { timestamps_ms, values, histograms, .. } = series;
-                        samples += plan.decode(&mut decoder, at, body, range, (timestamps_ms, values, histograms))?;
-                        budget.samples(samples)?;
-                    }
-                }
+        let (mut groups, mut waiting) = (Vec::new(), 0);
+        loop {
+            let group = reads.try_next().await?;
+            let is_last = group.is_none();
+            if let Some(group) = group {
+                samples += group.whole.len();
+                group.whole.iter().for_each(|(place, chunk)| series[*place as usize].whole.push(*chunk));
+                waiting += group.plan.shapes.iter().map(Row::samples).sum::<usize>();
+                groups.push(group);
             }
-            samples += whole.len();
-            whole.into_iter().for_each(|(place, chunk)| series[place as usize].whole.push(chunk));
-            budget.samples(samples)?;
-            tokio::task::yield_now().await;
+            if is_last || waiting > SAMPLES_WAITING_MAX {
+                let chunks = Chunks { groups: std::mem::take(&mut groups), expected: &self.samples, range, budget };
+                samples += chunks.decode_on(threads, &mut series, samples)?;
+                budget.samples(samples)?;
+                waiting = 0;
+                tokio::task::yield_now().await;
+            }
+            if is_last {
+                break;
+            }
         }
         for (epoch, found) in self.epochs {
             let expected = found.iter().map(|(_, place)| self.samples[*place]).sum();
@@ -431,110 +426,118 @@ fn shared_out<T: Sync>(
     Ok(out)
 }
 
-/// Where a row group is read.
-#[derive(Clone, Copy)]
-enum Threads {
-    /// On the thread that asks, straight into the series: handing a small question to another costs more than its decoding.
-    This,
-    /// On one of its own, beside other row groups.
-    Another,
-    /// On the thread that asks, which shares the decoding out.
-    Several(usize),
-}
-
-/// What was read of a row group.
+/// What was read of a row group: chunks still to be decoded.
 struct GroupRead {
-    rows: Rows,
+    /// Without what was taken as wholes.
+    plan: GroupPlan,
+    /// Of the rows of the plan; none if all were taken.
+    bodies: Option<Arc<Bodies>>,
     /// Chunks given as wholes, each with its series' place.
     whole: Vec<(u32, WholeChunk)>,
 }
 
-/// Chunks of a row group.
-enum Rows {
-    /// The place of each chunk's series, and its samples.
-    Decoded(Vec<u32>, Vec<Columns>),
-    /// Still to be decoded, where the series are.
-    Encoded(GroupPlan, Arc<Bodies>),
+/// Chunks that wait to be decoded, straight into their series.
+struct Chunks<'a> {
+    /// In the order in which samples are to stand in a series.
+    groups: Vec<GroupRead>,
+    /// Most samples each series will have.
+    expected: &'a [usize],
+    range: (i64, i64),
+    budget: Budget,
+}
+
+impl Chunks<'_> {
+    /// Decodes them, each thread for a share of the series, about as much for each. Returns how many samples they count for;
+    /// `used` are those that count already.
+    fn decode_on(&self, threads: usize, series: &mut [SeriesSamples], used: usize) -> Result<usize, ReadError> {
+        if threads < 2 {
+            return self.decode(0, series, used);
+        }
+        let share = self.expected.iter().sum::<usize>() / threads;
+        std::thread::scope(|scope| {
+            let (mut first, mut rest, mut others) = (0, series, Vec::new());
+            while others.len() + 1 < threads {
+                let mut samples = 0;
+                let is_within = |expected: &&usize| {
+                    samples += **expected;
+                    samples <= share
+                };
+                let length = self.expected[first..].iter().take_while(is_within).count();
+                let (others_series, own) = rest.split_at_mut(length);
+                others.push(scope.spawn(move || self.decode(first, others_series, used)));
+                (first, rest) = (first + length, own);
+            }
+            let own = self.decode(first, rest, used)?;
+            // a panic there is one here
+            let join = |handle: std::thread::ScopedJoinHandle<'_, _>| {
+                handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            others.into_iter().map(join).try_fold(own, |sum, more| Ok(sum + more?))
+        })
+    }
+
+    /// Decodes those of the series that stand from `first` on.
+    fn decode(&self, first: usize, series: &mut [SeriesSamples], used: usize) -> Result<usize, ReadError> {
+        let (mut decoder, mut samples) = (ChunkDecoder::default(), used);
+        for GroupRead { plan, bodies, .. } in &self.groups {
+            let Some(bodies) = bodies else { continue };
+            let chunks = bodies.iter(&plan.rows, &plan.shapes).zip(&plan.places);
+            for (at, (body, place)) in chunks.enumerate() {
+                let series = (*place as usize).checked_sub(first).and_then(|at| series.get_mut(at));
+                let Some(series) = series else { continue };
+                expect(series, self.expected[*place as usize]);
+                let damaged = |reason: String| plan.part.damaged(reason);
+                let body = body.ok_or_else(|| damaged("a constant chunk without its value".into()))?;
+                samples += decode(&mut decoder, body, self.range, series)
+                    .map_err(|e| damaged(format!("row {at} of those read of row group {}: {e}", plan.group)))?;
+                self.budget.samples(samples)?;
+            }
+        }
+        Ok(samples - used)
+    }
+}
+
+/// Appends the samples of a chunk. Returns how many they count for in a budget.
+fn decode(
+    decoder: &mut ChunkDecoder,
+    body: ChunkBody<'_>,
+    (min_ts, max_ts): (i64, i64),
+    series: &mut SeriesSamples,
+) -> Result<usize, CodecError> {
+    if body.is_histogram() {
+        let before = series.histograms.len();
+        decoder.decode_histograms(body, min_ts, max_ts, &mut series.histograms)?;
+        return Ok(series.histograms[before..].iter().map(|(_, histogram)| histogram.weight()).sum());
+    }
+    let before = series.values.len();
+    decoder.decode(body, min_ts, max_ts, &mut series.timestamps_ms, &mut series.values)?;
+    Ok(series.values.len() - before)
 }
 
 impl GroupPlan {
-    /// The rows.
-    async fn read(
-        self,
-        range: (i64, i64),
-        whole: Option<WholeChunks>,
-        budget: Budget,
-        on: Threads,
-    ) -> Result<GroupRead, ReadError> {
-        let threads = match on {
-            Threads::This => 0,
-            Threads::Several(threads) => threads,
-            Threads::Another => {
-                let (runtime, path) = (tokio::runtime::Handle::current(), self.part.info().path.to_string());
-                let reading =
-                    tokio::task::spawn_blocking(move || runtime.block_on(self.read_here(range, whole, budget, 1)));
-                return reading.await.unwrap_or_else(|e| Err(ReadError::Damaged { path, reason: e.to_string() }));
-            }
-        };
-        self.read_here(range, whole, budget, threads).await
+    /// The bodies of the rows. Those of a large question that are not in memory are read on threads of their own.
+    async fn read(self, whole: Option<WholeChunks>, is_large: bool) -> Result<GroupRead, ReadError> {
+        if !is_large || self.part.keeps_bodies(self.group) {
+            return self.read_here(whole).await;
+        }
+        let (runtime, path) = (tokio::runtime::Handle::current(), self.part.info().path.to_string());
+        let reading = tokio::task::spawn_blocking(move || runtime.block_on(self.read_here(whole)));
+        reading.await.unwrap_or_else(|e| Err(ReadError::Damaged { path, reason: e.to_string() }))
     }
 
-    /// The rows, decoded by so many threads.
-    async fn read_here(
-        mut self,
-        range: (i64, i64),
-        whole: Option<WholeChunks>,
-        budget: Budget,
-        threads: usize,
-    ) -> Result<GroupRead, ReadError> {
+    async fn read_here(mut self, whole: Option<WholeChunks>) -> Result<GroupRead, ReadError> {
         let whole = match whole.filter(|_| !self.alone.is_empty()) {
             Some(wanted) => self.take_whole(wanted).await?,
             None => Vec::new(),
         };
         if self.places.is_empty() {
-            return Ok(GroupRead { rows: Rows::Decoded(self.places, Vec::new()), whole });
+            return Ok(GroupRead { plan: self, bodies: None, whole });
         }
         let bodies = self.part.bodies(self.group, &self.rows).await?;
         if !bodies.fits(self.places.len(), self.rows_all) {
             return Err(self.part.damaged(UNEVEN.into()));
         }
-        if threads == 0 {
-            return Ok(GroupRead { rows: Rows::Encoded(self, bodies), whole });
-        }
-        let chunks: Vec<(usize, Option<ChunkBody<'_>>)> = bodies.iter(&self.rows, &self.shapes).enumerate().collect();
-        let columns = shared_out(&chunks, threads, |share| {
-            let (mut out, mut samples) = (Vec::with_capacity(share.len()), 0);
-            let mut decoder = ChunkDecoder::default();
-            for (at, body) in share {
-                let mut columns = Columns::default();
-                let Columns { timestamps_ms, values, histograms } = &mut columns;
-                samples += self.decode(&mut decoder, *at, *body, range, (timestamps_ms, values, histograms))?;
-                budget.samples(samples)?;
-                out.push(columns);
-            }
-            Ok(out)
-        })?;
-        Ok(GroupRead { rows: Rows::Decoded(self.places, columns), whole })
-    }
-
-    /// Appends the samples of the chunk that is the `at`th of those read. Returns how many they count for in a budget.
-    fn decode(
-        &self,
-        decoder: &mut ChunkDecoder,
-        at: usize,
-        body: Option<ChunkBody<'_>>,
-        (min_ts, max_ts): (i64, i64),
-        (timestamps_ms, values, histograms): (&mut Vec<i64>, &mut Vec<f64>, &mut Vec<(i64, Histogram)>),
-    ) -> Result<usize, ReadError> {
-        let body = body.ok_or_else(|| self.part.damaged("a constant chunk without its value".into()))?;
-        let (floats, others) = (values.len(), histograms.len());
-        let decoded = match body.is_histogram() {
-            false => decoder.decode(body, min_ts, max_ts, timestamps_ms, values),
-            true => decoder.decode_histograms(body, min_ts, max_ts, histograms),
-        };
-        decoded.map_err(|e| self.part.damaged(format!("row {at} of those read of row group {}: {e}", self.group)))?;
-        let histograms = histograms[others..].iter().map(|(_, histogram)| histogram.weight());
-        Ok(values.len() - floats + histograms.sum::<usize>())
+        Ok(GroupRead { plan: self, bodies: Some(bodies), whole })
     }
 
     /// Takes the rows out of the plan whose statistics say what is wanted of them.
