@@ -22,6 +22,8 @@ const STEP_MS: i64 = 15_000;
 const FLUSH_AGE_MS: i64 = 60_000;
 /// Questions are about so long a time before the last scrape, milliseconds.
 const ASKED_MS: i64 = 600_000;
+/// Memory of so many scrapes is one number of the report; not as many as there are in a minute, when flushes are.
+const TOLD_EVERY: usize = 3;
 /// Questions are asked in an order that spreads those about everything, which stand at the list's end, over the whole run.
 const QUESTION_STRIDE: usize = 27;
 /// Memory and CPU are said after every so many scrapes.
@@ -126,8 +128,9 @@ impl Seen {
         let (head, cache) = (own("head_bytes").await?, own("read_cache_bytes").await?);
         let parts = own("parts").await?;
         let third = self.resident.len() / 3;
-        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len().max(1) as f64;
-        let (middle, last) = (mean(&self.resident[third..2 * third]), mean(&self.resident[2 * third..]));
+        // the median: a flush or a merge that has just begun is no growth, but it is in the most
+        let (middle, last) = (self.resident[third..2 * third].to_vec(), self.resident[2 * third..].to_vec());
+        let [middle, last] = [middle, last].map(|mut part| median(&mut part));
         let up = server.number(r#"count(up{job=~"node|postgres"})"#, rhythm.end_ms()).await?;
         let mib = |bytes: f64| format!("{} MiB", short(bytes / 1_048_576.0));
         let millions = (series * rhythm.scrapes) as f64 / 1e6;
@@ -143,14 +146,14 @@ impl Seen {
         let unanswered = self.unanswered.len();
         row("questions", format!("{asked} asked, {unanswered} not answered, median {middle_ms} ms, {slowest}"));
         self.unanswered.iter().for_each(|what| row("not answered", what.replace(['|', '\n'], " ")));
-        row("resident, middle third", mib(middle));
-        row("resident, last third", format!("{} = {} of the middle", mib(last), short(last / middle)));
+        row("resident before a scrape, middle third, median", mib(middle));
+        row("the same, last third", format!("{} = {} of the middle", mib(last), short(last / middle)));
         row("most", mib(peak as f64));
         let each = |all: &[f64]| {
-            all.iter().step_by(SAID_EVERY).map(|r| format!("{:.0}", r / 1_048_576.0)).collect::<Vec<_>>().join(" ")
+            all.iter().step_by(TOLD_EVERY).map(|r| format!("{:.0}", r / 1_048_576.0)).collect::<Vec<_>>().join(" ")
         };
-        row("each minute before a scrape, MiB", each(&self.resident));
-        row("each minute after its question, MiB", each(&self.busy));
+        row("every third scrape, before it, MiB", each(&self.resident));
+        row("after its question, MiB", each(&self.busy));
         let of_it = format!("{} in the head, {} of parts in the read cache", mib(head), mib(cache));
         let held = format!("{} allocated, of it {of_it}; {parts:.0} parts", mib(allocated));
         row("at the end", held);

@@ -5,7 +5,13 @@
 //! name then costs microseconds. Kept per row group instead of per part, so that a question with a metric's name
 //! loads the one or two groups where that name stands, whatever the size of the part.
 
-use std::{ops::Range, sync::OnceLock};
+use std::{
+    ops::Range,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use arrow::{
     array::{Array, RecordBatch, StringArray, TimestampMillisecondArray, UInt32Array},
@@ -21,6 +27,9 @@ pub(crate) const COLUMNS: [usize; 6] =
     [column::METRIC, column::LABELS, column::FIRST_TS, column::LAST_TS, column::COUNT, column::STALE];
 /// Up to so many series are tried one by one; more are worth postings.
 const TRIED_SERIES_MAX: usize = 1024;
+/// So many times all series are tried all the same: the index of one of many parts is often gone before it is asked again, and
+/// to build postings costs as much as ten such trials.
+const TRIALS_MAX: u32 = 2;
 /// What a series costs beyond its label bytes, once its postings are built.
 const SERIES_BYTES: usize = 400;
 
@@ -55,6 +64,8 @@ pub(crate) struct GroupIndex {
     starts: Vec<u32>,
     pub(crate) rows: Vec<Row>,
     postings: OnceLock<LabelIndex>,
+    /// How often many series were tried one by one.
+    trials: AtomicU32,
 }
 
 impl GroupIndex {
@@ -126,7 +137,8 @@ impl GroupIndex {
             let prefix = matcher.prefix();
             candidates = vec![self.metrics(|metric| metric < prefix, |metric| metric.starts_with(prefix))];
         }
-        if candidates.iter().map(ExactSizeIterator::len).sum::<usize>() <= TRIED_SERIES_MAX {
+        let is_many = candidates.iter().map(ExactSizeIterator::len).sum::<usize>() > TRIED_SERIES_MAX;
+        if !is_many || self.trials.fetch_add(1, Ordering::Relaxed) < TRIALS_MAX {
             let fits = |labels: &Labels| matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or("")));
             return candidates.into_iter().flatten().filter(|&at| fits(&self.series[at])).map(|at| at as u32).collect();
         }

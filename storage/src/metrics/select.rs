@@ -14,7 +14,7 @@ use super::{
     HeadEpoch, MetricsPart, MetricsView, ReadError, SeriesId, SeriesSamples,
     chunk::{self, ChunkBody, ChunkDecoder},
     codec::CodecError,
-    head_histograms,
+    head_histograms, labels_text,
     part_bodies::Bodies,
     part_index::{GroupIndex, Row},
     whole::{self, Cover, WholeChunk, WholeChunks},
@@ -70,6 +70,8 @@ pub(crate) struct Plan {
     places: HashMap<Labels, usize>,
     /// The place behind the last one that was asked for.
     next_place: usize,
+    /// Whether the present source is the first that has series, so that none of its series is known.
+    is_first_source: bool,
     groups: Vec<GroupPlan>,
     epochs: Vec<EpochPlan>,
     /// Samples that lie in the range for certain.
@@ -129,6 +131,7 @@ impl Plan {
         let mut parts: Vec<&Arc<MetricsPart>> = view.parts.iter().filter(|p| p.overlaps(min_ts, max_ts)).collect();
         parts.sort_by_key(|part| part.info().sequence);
         for part in parts {
+            plan.begin_source();
             let matchers = match wanted {
                 Wanted::Matching(matchers) => matchers,
                 Wanted::Exactly(_) => &[],
@@ -162,20 +165,20 @@ impl Plan {
 
     /// The place of a series. Each source has a series once, and most have the same in the same order, so that it is mostly where
     /// the one before it leads; only where it is not are series looked up.
-    fn place(&mut self, labels: &Labels, is_first_source: bool) -> usize {
+    fn place(&mut self, labels: &Labels) -> usize {
         let place = match self.series.get(self.next_place) {
             Some(next) if next == labels => self.next_place,
-            _ if is_first_source => self.add(labels),
+            _ if self.is_first_source => self.add(labels),
             _ => self.look_up(labels),
         };
         self.next_place = place + 1;
         place
     }
 
-    /// Whether the source that follows is the first that has series.
-    fn begin_source(&mut self) -> bool {
+    /// A part, whose row groups have series in order, or an epoch follows.
+    fn begin_source(&mut self) {
         self.next_place = 0;
-        self.series.is_empty()
+        self.is_first_source = self.series.is_empty();
     }
 
     fn look_up(&mut self, labels: &Labels) -> usize {
@@ -206,7 +209,10 @@ impl Plan {
             Wanted::Exactly(labels) => labels.iter().filter_map(|l| index.find(l)).collect(),
         };
         let (mut rows, mut shapes, mut places): (Vec<Range<usize>>, Vec<Row>, Vec<u32>) = Default::default();
-        let is_first = self.begin_source();
+        if let (Some(last), Some(first)) = (self.series.last(), series.first()) {
+            // rows of one series may lie in two row groups
+            self.is_first_source &= labels_text::order(last, &index.series[*first as usize]).is_lt();
+        }
         for id in series {
             let mut place = None;
             for row in index.rows_of(id) {
@@ -214,7 +220,7 @@ impl Plan {
                 if !of.overlaps(min_ts, max_ts) {
                     continue;
                 }
-                let place = *place.get_or_insert_with(|| self.place(&index.series[id as usize], is_first));
+                let place = *place.get_or_insert_with(|| self.place(&index.series[id as usize]));
                 self.samples[place] += of.samples();
                 self.samples_min += if of.lies_in(min_ts, max_ts) { of.samples() } else { 0 };
                 if self.whole.is_some() {
@@ -234,15 +240,15 @@ impl Plan {
     }
 
     fn add_epoch(&mut self, epoch: &Arc<HeadEpoch>, wanted: Wanted<'_>, (min_ts, max_ts): (i64, i64)) {
-        let is_first = self.begin_source();
+        self.begin_source();
         let found: Vec<(SeriesId, usize)> = match wanted {
             Wanted::Matching(matchers) => {
                 let found = epoch.find(matchers, min_ts, max_ts);
-                found.into_iter().map(|(id, labels)| (id, self.place(&labels, is_first))).collect()
+                found.into_iter().map(|(id, labels)| (id, self.place(&labels))).collect()
             }
             Wanted::Exactly(labels) => {
                 let found = epoch.find_exactly(labels, min_ts, max_ts);
-                found.into_iter().map(|(id, at)| (id, self.place(&labels[at], is_first))).collect()
+                found.into_iter().map(|(id, at)| (id, self.place(&labels[at]))).collect()
             }
         };
         for ((_, place), count) in found.iter().zip(epoch.counts(found.iter().map(|(id, _)| *id))) {
