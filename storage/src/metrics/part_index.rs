@@ -28,7 +28,7 @@ pub(crate) const COLUMNS: [usize; 6] =
 /// Up to so many series are tried one by one; more are worth postings.
 const TRIED_SERIES_MAX: usize = 1024;
 /// So many times all series are tried all the same: the index of one of many parts is often gone before it is asked again, and
-/// to build postings costs as much as ten such trials.
+/// postings have every label of every series, where a trial reads one.
 const TRIALS_MAX: u32 = 2;
 /// What a series costs beyond its label bytes, once its postings are built.
 const SERIES_BYTES: usize = 400;
