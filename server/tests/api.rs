@@ -328,6 +328,7 @@ async fn the_server_shows_its_own_numbers_and_health() {
     let text = running.text("/metrics").await;
     for line in [
         "# TYPE process_resident_memory_bytes gauge",
+        "# TYPE tidewatch_memory_allocated_bytes gauge",
         "tidewatch_http_requests_total{handler=\"/api/v1/query\",code=\"400\"} 1",
         "tidewatch_ingest_refused_rows_total{door=\"grpc\",reason=\"full\"} 0",
         "tidewatch_storage_poisoned 0",
