@@ -47,8 +47,7 @@ impl Evaluator<'_> {
             let at = groups.place(&series.labels, groups_by(aggregate));
             if at == folds.len() {
                 self.budget.take(Fold::bytes(aggregate.op, steps.count))?;
-                let labels = series.labels.only(groups_by(aggregate));
-                folds.push((labels, false, Fold::new(aggregate.op, steps.count)));
+                folds.push((groups.set(at).clone(), false, Fold::new(aggregate.op, steps.count)));
             }
             // A group that has the name of one series whose name is to go loses it too.
             folds[at].1 |= series.drop_name;

@@ -74,7 +74,7 @@ impl Join<'_> {
             for (i, series) in side.iter().enumerate() {
                 let at = groups.place(&series.labels, matches_by(self.matching));
                 if at == list.len() {
-                    list.push((series.labels.only(matches_by(self.matching)), Group::default()));
+                    list.push((groups.set(at).clone(), Group::default()));
                 }
                 if is_many { &mut list[at].1.many } else { &mut list[at].1.one }.push(i);
             }

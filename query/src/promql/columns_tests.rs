@@ -33,9 +33,9 @@ const FUNCTIONS: &[&str] = &[
 ];
 
 /// What series of databases look like: counters that are reset, gauges, constants, numbers that are none; regular and late
-/// scrapes, gaps, ends.
-fn series(rng: &mut fastrand::Rng) -> Vec<(i64, f64)> {
-    let (kind, step) = (rng.usize(0..6), rng.i64(1..40) * 1000);
+/// scrapes `step` ms apart, gaps, ends.
+fn series(rng: &mut fastrand::Rng, step: i64) -> Vec<(i64, f64)> {
+    let kind = rng.usize(0..6);
     let jitter = if rng.bool() { 1 } else { step / 3 + 1 };
     let (mut t, mut v) = (rng.i64(0..100_000), if rng.bool() { 0.0 } else { rng.f64() * 1e9 });
     let mut out = Vec::new();
@@ -82,8 +82,10 @@ fn columns_equal_windows() {
     for seed in 0..120 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut source = MemorySource::new();
+        let scraped = rng.i64(1..40) * 1000;
         for n in 0..rng.usize(1..6) {
-            let samples = series(&mut rng);
+            let every = if rng.bool() { scraped } else { rng.i64(1..40) * 1000 };
+            let samples = series(&mut rng, every);
             for copy in 0..rng.usize(1..3) {
                 let labels = [("__name__", "m"), ("n", &n.to_string()), ("copy", &copy.to_string())];
                 let labels = Labels::from_pairs(labels);
@@ -91,7 +93,8 @@ fn columns_equal_windows() {
             }
         }
         let range = format!("[{}s]", rng.u32(1..900));
-        let (start, step) = (rng.i64(-100_000..500_000), rng.i64(1..120_000));
+        // graphs often have a point for each scrape, and windows that each begin one sample after the one before
+        let (start, step) = (rng.i64(-100_000..500_000), if rng.bool() { scraped } else { rng.i64(1..120_000) });
         let end = start + step * rng.i64(0..200);
         for function in FUNCTIONS {
             let text = function.replace("[W]", &range);

@@ -9,6 +9,7 @@ use proto::Labels;
 #[derive(Default)]
 pub(super) struct Groups {
     places: HashMap<Labels, usize>,
+    sets: Vec<Labels>,
     /// Of the set that is looked for.
     bytes: Vec<u8>,
 }
@@ -21,9 +22,15 @@ impl Groups {
         if let Some(place) = self.places.get(&Canonical(&self.bytes)) {
             return *place;
         }
-        let place = self.places.len();
-        self.places.insert(labels.only(keep), place);
+        let (place, set) = (self.sets.len(), labels.only(keep));
+        self.places.insert(set.clone(), place);
+        self.sets.push(set);
         place
+    }
+
+    /// The set of a number that was given.
+    pub(super) fn set(&self, place: usize) -> &Labels {
+        &self.sets[place]
     }
 
     /// The same, without making the set known.
@@ -62,6 +69,7 @@ mod tests {
         let places = [set("x", "1"), set("y", "1"), set("x", "2"), set("", "2")].map(|l| groups.place(&l, by_a));
         assert_eq!(places, [0, 1, 0, 2]);
         assert_eq!(groups.find(&set("y", "9"), by_a), Some(1));
+        assert_eq!([0, 1, 2].map(|at| groups.set(at).to_string()), [r#"{a="x"}"#, r#"{a="y"}"#, "{}"]);
         assert_eq!(groups.place(&Labels::empty(), |_| true), 2);
     }
 }
