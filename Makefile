@@ -66,8 +66,10 @@ bench: ## benches beside Debian's VictoriaMetrics and Prometheus; results in ben
 	"$(TARGET_DIR)/release/capture" "$(CAPTURE_FILE)"
 	"$(TARGET_DIR)/release/forecast" "$(CAPTURE_FILE)"
 
-fuzz: ## mutated inputs for every decoder, SECONDS each (600 unless told; TARGETS="promql rules": some)
-	FUZZ_SECONDS=$(or $(SECONDS),600) FUZZ_TARGETS="$(TARGETS)" $(CARGO) test --workspace --test fuzz_corpora -- --nocapture
+fuzz: ## libFuzzer, guided by coverage, on every decoder, SECONDS each (600 unless told; TARGETS="promql rules": some; KEEP=1: into fuzz/corpus)
+	@tests/setup.sh fuzz
+	RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/fuzz/instrument.sh" $(CARGO) build --workspace --bin guided_fuzz --features tests/guided
+	KEEP=$(KEEP) fuzz/run.sh "$(TARGET_DIR)/debug/guided_fuzz" "$(TARGET_DIR)/fuzz" $(or $(SECONDS),600) $(or $(JOBS),2) $(TARGETS)
 
 cost: setup-servers ## ten minutes of the collector beside Debian's exporters: CPU, memory, load on the databases; kept in docs/cost.md
 	@tests/setup.sh exporters

@@ -2,7 +2,7 @@
 
 One line a sample: metric, labels, timestamp in ms, value; a native histogram is a dict. The format: docs/formats/metrics-part.md.
 """
-import struct, sys
+import itertools, struct, sys
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -55,12 +55,33 @@ def decimal_head(body):
     return body[0], exceptions, body[at:]
 
 
+def packed(body, n):
+    """n integers, which use up the body."""
+    rest, numbers = Bytes(body), []
+    firsts = [rest.signed() for _ in range(rest.take(1)[0])]
+    while len(numbers) < n - len(firsts):
+        m, smallest = min(128, n - len(firsts) - len(numbers)), rest.signed()
+        width, exceptions = rest.take(1)[0], rest.take(1)[0]
+        bits = int.from_bytes(rest.take((m * width + 7) // 8), "little")
+        block, at = [bits >> i * width & (1 << width) - 1 for i in range(m)], -1
+        for _ in range(exceptions):
+            at += rest.take(1)[0] + 1
+            block[at] |= rest.varint() << width
+        numbers += [smallest + above for above in block]
+    for first in reversed(firsts):
+        numbers = list(itertools.accumulate([first, *numbers]))
+    return [(number + 2**63) % 2**64 - 2**63 for number in numbers]
+
+
 def values(data, n):
     tag, body = data[0], data[1:]
     if tag == 0:  # raw
         return list(struct.unpack(f"<{n}d", body))
     if tag == 5:  # float pco
         return standalone.simple_decompress(body).tolist()
+    if tag == 7:  # float packed
+        ordered = packed(body, n)
+        return [struct.unpack("<d", struct.pack("<q", o if o >= 0 else o ^ (2**63 - 1)))[0] for o in ordered]
     power, exceptions, body = decimal_head(body)
     if tag == 1:  # runs
         numbers, integers = list(varints(body)), []
@@ -70,6 +91,8 @@ def values(data, n):
         integers = np.cumsum([zigzag(d) for d in varints(body)]).tolist()
     elif tag == 3:  # delta of delta
         integers = np.cumsum(np.cumsum([zigzag(d) for d in varints(body)])).tolist()
+    elif tag == 6:  # packed
+        integers = packed(body, n)
     else:  # decimal pco
         integers = standalone.simple_decompress(body).tolist()
     return [exceptions.get(i, integer / 10.0**power if power else float(integer)) for i, integer in enumerate(integers)]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what demo and tests need, by apt, and only what is missing. Words: servers browser node peers pools exporters kafka.
+# Installs what demo and tests need, by apt, and only what is missing. Words: servers browser node peers pools exporters fuzz kafka.
 set -euo pipefail
 
 sudo=""
@@ -36,11 +36,13 @@ for word in "$@"; do
       need prometheus-postgres-exporter prometheus-postgres-exporter
       need prometheus-mysqld-exporter prometheus-mysqld-exporter
       need prometheus-node-exporter prometheus-node-exporter ;;
+    fuzz)
+      need g++ g++ ;;
     kafka)
       need openssl openssl
       need java default-jre-headless
       need mvn maven ;;
-    *) echo "setup.sh: unknown word '$word'; allowed: servers browser node peers pools exporters kafka" >&2; exit 2 ;;
+    *) echo "setup.sh: unknown word '$word'; allowed: servers browser node peers pools exporters fuzz kafka" >&2; exit 2 ;;
   esac
 done
 if [ "${#wanted[@]}" -gt 0 ]; then

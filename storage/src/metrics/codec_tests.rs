@@ -9,8 +9,8 @@ use super::{
     codec::DECODED_SAMPLES_MAX,
     decimal::Decimal,
     testdata::{arbitrary_timestamps, arbitrary_values},
-    times, times_delta, times_pco, times_regular, values, values_decimal_pco, values_delta, values_delta2,
-    values_float_pco, values_raw, values_runs,
+    times, times_delta, times_pco, times_regular, values, values_decimal_packed, values_decimal_pco, values_delta,
+    values_delta2, values_float_packed, values_float_pco, values_raw, values_runs,
 };
 
 fn bits(values: &[f64]) -> Vec<u64> {
@@ -19,11 +19,12 @@ fn bits(values: &[f64]) -> Vec<u64> {
 
 /// What each codec that can take `data` makes of it.
 fn all_value_encodings(data: &[f64]) -> Vec<Vec<u8>> {
-    let mut all = vec![values_raw::encode(data), values::encode(data)];
+    let mut all = vec![values_raw::encode(data), values_float_packed::encode(data), values::encode(data)];
     all.extend(values_float_pco::encode(data));
     if let Some(decimal) = Decimal::of(data) {
         all.push(values_delta::encode(&decimal));
         all.push(values_delta2::encode(&decimal));
+        all.push(values_decimal_packed::encode(&decimal));
         all.extend(values_runs::encode(&decimal));
         all.extend(values_decimal_pco::encode(&decimal));
     }
@@ -63,7 +64,7 @@ proptest! {
 
     #[test]
     fn damaged_values_are_an_error_or_values(
-        data in arbitrary_values(), which in 0usize..7, at in any::<prop::sample::Index>(),
+        data in arbitrary_values(), which in 0usize..9, at in any::<prop::sample::Index>(),
         flip in 1u8.., cut in any::<prop::sample::Index>(), count in 0usize..1000,
     ) {
         let all = all_value_encodings(&data);
@@ -139,7 +140,7 @@ fn counts_beyond_the_bound_are_refused_before_anything_is_reserved() {
 #[test]
 fn each_kind_of_series_gets_the_codec_made_for_it() {
     let n = 1000;
-    let noise = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+    let noise = |i: u64| fastrand::Rng::with_seed(i).u64(..) >> 54;
     let counter: Vec<f64> = (0..n)
         .scan(0, |sum, i| {
             *sum += noise(i);
@@ -150,13 +151,17 @@ fn each_kind_of_series_gets_the_codec_made_for_it() {
     let state: Vec<f64> = (0..n).map(|i| (i / 100) as f64).collect();
     let quotient: Vec<f64> = (0..n).map(|i| (i as f64 * 0.7).sin() / 3.0).collect();
     let odd: Vec<f64> = (0..20).map(|i| f64::from_bits(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(i))).collect();
-    for (name, data, tags) in [
-        ("counter", counter, &[4u8][..]),
-        ("short", few, &[2, 3]),
-        ("state", state, &[1]),
-        ("quotient", quotient, &[5]),
-        ("odd", odd, &[0]),
+    let measured: Vec<f64> = (0..n).map(|i| (1 << 20 | noise(i) << 10 | noise(i + n)) as f64 / 3e6).collect();
+    let skewed: Vec<f64> = (0..n).map(|i| (noise(i).trailing_zeros() * 1000) as f64 + (noise(i) % 3) as f64).collect();
+    for (name, data, codec) in [
+        ("counter", counter, "decimal packed"),
+        ("short", few, "decimal delta of delta"),
+        ("state", state, "decimal runs"),
+        ("skewed", skewed, "decimal pco"),
+        ("quotient", quotient, "float pco"),
+        ("measured", measured, "float packed"),
+        ("odd", odd, "raw"),
     ] {
-        assert!(tags.contains(&values::encode(&data)[0]), "{name}: {}", values::encode(&data)[0]);
+        assert_eq!(values::name(&values::encode(&data)), codec, "{name}");
     }
 }

@@ -105,14 +105,22 @@ impl Decimal {
     /// Appends the values.
     pub(crate) fn put_values(&self, out: &mut Vec<f64>) {
         let start = out.len();
-        if self.exponent == 0 {
-            out.extend(self.integers.iter().map(|&i| i as f64));
-        } else {
-            let power = POWERS[self.exponent as usize];
-            out.extend(self.integers.iter().map(|&i| i as f64 / power));
+        match self.divisor() {
+            None => out.extend(self.integers.iter().map(|&i| i as f64)),
+            Some(power) => out.extend(self.integers.iter().map(|&i| i as f64 / power)),
         }
+        self.put_exceptions(&mut out[start..]);
+    }
+
+    /// What the integers are divided by, unless they are the values.
+    pub(super) fn divisor(&self) -> Option<f64> {
+        (self.exponent > 0).then_some(POWERS[self.exponent as usize])
+    }
+
+    /// Puts the exceptions to their places in the chunk's values.
+    pub(super) fn put_exceptions(&self, values: &mut [f64]) {
         for &(at, bits) in &self.exceptions {
-            out[start + at] = f64::from_bits(bits);
+            values[at] = f64::from_bits(bits);
         }
     }
 }

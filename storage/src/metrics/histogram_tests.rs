@@ -240,8 +240,7 @@ async fn parts_merge_floats_beside_histograms() {
     );
     let third = part(&[], &[("up", vec![(T0 + 5, 1.0)])]);
     let parts = vec![open(&store, first, 1).await, open(&store, second, 2).await, open(&store, third, 3).await];
-    assert_eq!(format_of(&parts[0]).await, part_schema::FORMAT_HISTOGRAMS);
-    assert_eq!(format_of(&parts[2]).await, part_schema::FORMAT, "floats alone are written as ever");
+    assert_eq!(format_of(&parts[0]).await, part_schema::FORMAT);
     let before = select(parts.clone(), 1 << 20).await.unwrap();
     let merged = merge_parts(&parts, &Path::from("merged")).await.unwrap();
     let info = PartInfo {

@@ -93,7 +93,7 @@ impl MetricsPart {
     async fn load_footer(&self) -> Result<Footer, ReadError> {
         let PartInfo { path, size_bytes, .. } = &self.info;
         let (metadata, sums) = read_footer(&self.store, path, *size_bytes, PageIndexPolicy::Optional).await?;
-        check_format(path, &metadata, &[part_schema::FORMAT, part_schema::FORMAT_HISTOGRAMS])?;
+        check_format(path, &metadata, &part_schema::FORMATS)?;
         let arrow = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(|e| self.error(e))?;
         if *arrow.schema().fields() != *part_schema::schema().fields() {
             return Err(self.damaged("its columns are not those of its format".into()));

@@ -21,10 +21,10 @@ use proto::Labels;
 
 use super::{chunk::Chunk, labels_text};
 
-/// What parts of floats alone are written as.
-pub(crate) const FORMAT: &str = "metrics/1";
-/// What a part with native histograms is written as: a program that knows none refuses it instead of failing at a row.
-pub(crate) const FORMAT_HISTOGRAMS: &str = "metrics/2";
+/// What parts are written as.
+pub(crate) const FORMAT: &str = "metrics/3";
+/// What parts are read that say so: `metrics/1` has no native histograms, neither has packed values.
+pub(crate) const FORMATS: [&str; 3] = ["metrics/1", "metrics/2", FORMAT];
 
 /// Most rows of a row group: what one cached index covers, and what shares one dictionary of timestamps.
 pub(crate) const GROUP_ROWS_MAX: usize = 8192;

@@ -138,7 +138,6 @@ pub(crate) struct PartWriter {
     rows: RowGroupBuilder,
     sums: Sums,
     totals: Totals,
-    has_histograms: bool,
 }
 
 impl PartWriter {
@@ -151,7 +150,6 @@ impl PartWriter {
             rows: RowGroupBuilder::default(),
             sums: Sums::default(),
             totals: Totals::new(),
-            has_histograms: false,
         })
     }
 
@@ -163,7 +161,6 @@ impl PartWriter {
     /// Adds a row; gives the bytes of the row group it completes, most often none.
     pub(crate) fn push(&mut self, labels: &Labels, chunk: Chunk) -> Result<Vec<u8>, ParquetError> {
         self.totals.note(&chunk);
-        self.has_histograms |= chunk.is_histogram();
         self.rows.push(labels, chunk);
         if self.rows.is_full() { self.flush() } else { Ok(Vec::new()) }
     }
@@ -184,8 +181,7 @@ impl PartWriter {
     /// The rest of the file, and what was counted.
     pub(crate) fn finish(mut self) -> Result<(Vec<u8>, Totals), ParquetError> {
         let mut rest = self.flush()?;
-        let format = if self.has_histograms { part_schema::FORMAT_HISTOGRAMS } else { part_schema::FORMAT };
-        self.writer.append_key_value_metadata(KeyValue::new(FORMAT_KEY.into(), format.to_owned()));
+        self.writer.append_key_value_metadata(KeyValue::new(FORMAT_KEY.into(), part_schema::FORMAT.to_owned()));
         self.writer.append_key_value_metadata(self.sums.finish());
         let mut tail = self.writer.into_inner()?;
         part_sums::seal_tail(&mut tail);

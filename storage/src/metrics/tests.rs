@@ -388,11 +388,17 @@ fn a_damaged_part_is_an_error_with_its_path() {
     });
 }
 
-/// What the golden part holds: one series for each codec, in every part format this program can read.
-fn golden() -> Vec<(Labels, i64, f64)> {
+/// What a golden part holds: one series for each codec that its format had first.
+fn golden(file: &str) -> Vec<(Labels, i64, f64)> {
     let stale = f64::from_bits(proto::samples::STALE_MARKER_BITS);
     let noise = |i: i64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15u64 as i64).wrapping_shr(44) & 0x3ff;
     type Kind = (&'static str, fn(i64, i64) -> f64);
+    let any = |i: i64| fastrand::Rng::with_seed(i as u64).i64(0..1 << 30);
+    let packed: [Kind; 3] = [
+        ("noisy", |_, any| (any >> 14) as f64 / 100.0),
+        ("noisy_total", |i, any| (i << 16 | any >> 14) as f64),
+        ("measured", |_, any| (any + (1 << 30)) as f64 / 3e9),
+    ];
     let kinds: [Kind; 7] = [
         ("constant", |_, _| 42.0),
         ("runs", |i, _| (i / 50) as f64),
@@ -403,9 +409,11 @@ fn golden() -> Vec<(Labels, i64, f64)> {
         ("odd", |i, _| [f64::NAN, -0.0, f64::INFINITY, 5e-324, f64::from_bits(0x7ff8_0000_0000_0123)][i as usize % 5]),
     ];
     let mut samples = Vec::new();
+    let (kinds, noise): (&[Kind], &dyn Fn(i64) -> i64) =
+        if file == GOLDEN[0] { (&kinds, &noise) } else { (&packed, &any) };
     for (name, value) in kinds {
         for (instance, jitter) in [("db \"1\"", 0), ("数据库", 13)] {
-            let labels = Labels::from_pairs([("__name__", name), ("instance", instance)]);
+            let labels = Labels::from_pairs([("__name__", *name), ("instance", instance)]);
             let start = 1_700_000_000_000;
             samples.extend(
                 (0..500i64).map(|i| (labels.clone(), start + i * 10_000 + noise(i) % (jitter + 1), value(i, noise(i)))),
@@ -416,24 +424,30 @@ fn golden() -> Vec<(Labels, i64, f64)> {
     samples
 }
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/metrics-1.parquet");
+/// Formats 1 and 3, the present one last; format 2 is that of histograms.
+const GOLDEN: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/metrics-1.parquet"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/metrics-3.parquet"),
+];
 
 #[test]
-fn the_golden_part_of_format_1_opens() {
+fn the_golden_parts_of_every_format_open() {
     runtime().block_on(async {
-        let mut tenant = Tenant::new(1 << 20);
-        tenant.append(&golden());
-        let sealed = tenant.head.seal(); // only the model keeps them
-        if std::env::var_os("TIDEWATCH_WRITE_GOLDEN").is_some() {
-            // only when a new format version begins, under a new name
-            std::fs::write(GOLDEN, write_parts(&sealed).unwrap().remove(0).bytes).unwrap();
+        for file in GOLDEN {
+            let mut tenant = Tenant::new(1 << 20);
+            tenant.append(&golden(file));
+            let sealed = tenant.head.seal(); // only the model keeps them
+            if file == GOLDEN[1] && std::env::var_os("TIDEWATCH_WRITE_GOLDEN").is_some() {
+                // only when a new format version begins, under a new name
+                std::fs::write(file, write_parts(&sealed).unwrap().remove(0).bytes).unwrap();
+            }
+            let bytes = std::fs::read(file).unwrap();
+            let (path, size) = (Path::from("golden"), bytes.len() as u64);
+            tenant.store.put(&path, bytes.into()).await.unwrap();
+            let part = tenant.open(path, size, 1, (1_700_000_000_000, 1_700_005_001_000));
+            tenant.parts.push((0, part));
+            tenant.check(&[], i64::MIN, i64::MAX).await;
+            tenant.check(&[Matcher::equal("instance", "数据库")], 1_700_000_100_000, 1_700_000_200_000).await;
         }
-        let bytes = std::fs::read(GOLDEN).unwrap();
-        let (path, size) = (Path::from("golden"), bytes.len() as u64);
-        tenant.store.put(&path, bytes.into()).await.unwrap();
-        let part = tenant.open(path, size, 1, (1_700_000_000_000, 1_700_005_001_000));
-        tenant.parts.push((0, part));
-        tenant.check(&[], i64::MIN, i64::MAX).await;
-        tenant.check(&[Matcher::equal("instance", "数据库")], 1_700_000_100_000, 1_700_000_200_000).await;
     });
 }

@@ -14,6 +14,11 @@ pub(crate) fn put_signed(out: &mut Vec<u8>, n: i64) {
     put(out, zigzag(n));
 }
 
+/// Bytes that [`put_signed`] takes for `n`.
+pub(crate) fn signed_bytes(n: i64) -> usize {
+    (u64::BITS - (zigzag(n) | 1).leading_zeros()).div_ceil(7) as usize
+}
+
 /// Takes a number off the front of `rest`; `None` if it is cut off or longer than 64 bits.
 pub(crate) fn take(rest: &mut &[u8]) -> Option<u64> {
     let (&first, tail) = rest.split_first()?;
@@ -95,6 +100,7 @@ mod tests {
             for list in [numbers, small] {
                 let mut bytes = Vec::new();
                 list.iter().for_each(|&n| put_signed(&mut bytes, n));
+                proptest::prop_assert_eq!(bytes.len(), list.iter().map(|&n| signed_bytes(n)).sum::<usize>());
                 let mut out = Vec::new();
                 take_signed_all(&bytes, list.len(), &mut out).unwrap();
                 proptest::prop_assert_eq!(out, list);
