@@ -13,6 +13,7 @@ mod ask;
 mod error;
 mod histogram;
 mod limits;
+mod place;
 pub mod promql;
 mod querier;
 mod source;

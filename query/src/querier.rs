@@ -1,18 +1,17 @@
 //! Where questions come in: PromQL and SQL over one tenant's data as it is at that moment.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Ask, Asker, QueryError, QueryLimits, SqlAnswer, Teller, Told, When,
     ask::Question,
+    place::Place,
     promql::{Answer, Engine, Features, Limits, MemorySource, Options, Query, Stats, Stop},
     source::StoreSource,
     sql,
@@ -29,12 +28,29 @@ pub struct Querier {
     teller: Option<Teller>,
 }
 
-/// Ends a running query when the future that waits for it is dropped.
-struct StopOnDrop(Arc<AtomicBool>);
+/// When a question ends before it is answered.
+#[derive(Clone)]
+pub(crate) struct Ending {
+    /// Whoever asked has left.
+    left: CancellationToken,
+    deadline: Instant,
+}
 
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+impl Ending {
+    /// Whether it is to end now.
+    pub(crate) fn check(&self) -> Option<Stop> {
+        if self.left.is_cancelled() {
+            return Some(Stop::Cancelled);
+        }
+        (now() >= self.deadline).then_some(Stop::TimedOut)
+    }
+
+    /// Waits until it is to end.
+    pub(crate) async fn reached(&self) {
+        tokio::select! {
+            () = self.left.cancelled() => {}
+            () = tokio::time::sleep_until(self.deadline.into()) => {}
+        }
     }
 }
 
@@ -143,28 +159,20 @@ impl Querier {
             }
         };
         let timeout_ms = ask.timeout_ms.unwrap_or(u64::MAX).min(self.limits.timeout_ms);
-        let deadline = began + Duration::from_millis(timeout_ms);
-        let left = Arc::new(AtomicBool::new(false));
-        let _guard = StopOnDrop(left.clone());
-        let stop = move || {
-            if left.load(Ordering::Relaxed) {
-                return Some(Stop::Cancelled);
-            }
-            (now() >= deadline).then_some(Stop::TimedOut)
-        };
-        let source = StoreSource::new(self.store.snapshot(ask.tenant), self.beside.clone(), Arc::new(stop.clone()));
-        let runtime = tokio::runtime::Handle::current();
+        let ending = Ending { left: CancellationToken::new(), deadline: began + Duration::from_millis(timeout_ms) };
+        let _guard = ending.left.clone().drop_guard();
+        let place = Place::default();
+        let snapshot = self.store.snapshot(ask.tenant);
+        let source = StoreSource::new(snapshot, self.beside.clone(), ending.clone(), place.clone());
         let when = ask.when;
-        let evaluation = tokio::task::spawn_blocking(move || {
-            let began = now();
-            let answer = runtime.block_on(async {
-                match when {
-                    When::At(at_ms) => engine.instant(&source, &query, at_ms, &stop).await,
-                    When::Steps { start_ms, end_ms, step_ms } => {
-                        engine.range(&source, &query, (start_ms, end_ms, step_ms), &stop).await
-                    }
+        let work = async move {
+            let (began, stop) = (now(), move || ending.check());
+            let answer = match when {
+                When::At(at_ms) => engine.instant(&source, &query, at_ms, &stop).await,
+                When::Steps { start_ms, end_ms, step_ms } => {
+                    engine.range(&source, &query, (start_ms, end_ms, step_ms), &stop).await
                 }
-            });
+            };
             let answer = answer.map_err(QueryError::from).map(|mut answer| {
                 let (all, reading) = (now() - began, source.reading());
                 (answer.stats.preparing, answer.stats.evaluating) = (reading, all.saturating_sub(reading));
@@ -172,11 +180,8 @@ impl Querier {
             });
             note.end(answer.as_ref().map(|answer| Some(&answer.stats)));
             answer
-        });
-        match evaluation.await {
-            Ok(answer) => answer,
-            Err(panic) => Err(QueryError::Internal(panic.to_string())),
-        }
+        };
+        place.run(work).await.unwrap_or_else(|panic| Err(QueryError::Internal(panic)))
     }
 
     /// Answers a read-only SQL query over every event table and `metrics`. Dropping the future ends the query.

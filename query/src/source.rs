@@ -16,32 +16,39 @@ use parking_lot::RwLock;
 use storage::{MatchOp, Matcher, ReadError, SeriesQuery, Snapshot, WholeChunk, WholeChunks};
 
 use crate::histogram;
+use crate::place::Place;
 use crate::promql::{
-    MemorySource, Stop,
+    MemorySource,
     digest::{Digest, Digested, Run},
     matcher::MatchOp as AskedOp,
     source::{Selection, SeriesSamples, Source, SourceError},
 };
+use crate::querier::Ending;
 
-/// How often a read that is under way asks whether it is to stop.
-const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(10);
-
-/// Asked whether to stop, from any thread.
-type SharedStop = Arc<dyn Fn() -> Option<Stop> + Send + Sync>;
+/// Most samples that are read where a question is asked: some hundred microseconds' worth.
+const SAMPLES_HERE_MAX: usize = 1 << 15;
+/// Most samples that are looked at there, one in the windows of two steps counting twice, and points.
+const LOOKS_HERE_MAX: usize = 1 << 18;
 
 /// One tenant's data at one moment, as PromQL reads it.
 pub(crate) struct StoreSource {
     snapshot: Snapshot,
     /// Series read beside it.
     beside: Option<Arc<RwLock<MemorySource>>>,
-    stop: SharedStop,
+    ending: Ending,
+    place: Place,
     reading_ns: AtomicU64,
 }
 
 impl StoreSource {
-    /// Reads `snapshot` and `beside` until `stop` says so.
-    pub(crate) fn new(snapshot: Snapshot, beside: Option<Arc<RwLock<MemorySource>>>, stop: SharedStop) -> StoreSource {
-        StoreSource { snapshot, beside, stop, reading_ns: AtomicU64::new(0) }
+    /// Reads `snapshot` and `beside` at `place`, unless `ending` comes first.
+    pub(crate) fn new(
+        snapshot: Snapshot,
+        beside: Option<Arc<RwLock<MemorySource>>>,
+        ending: Ending,
+        place: Place,
+    ) -> StoreSource {
+        StoreSource { snapshot, beside, ending, place, reading_ns: AtomicU64::new(0) }
     }
 
     /// How long reads took until now.
@@ -60,31 +67,36 @@ impl StoreSource {
             Digested::Extremes => WholeChunks::Any,
             Digested::Resets => WholeChunks::Rising,
         };
-        let series = self.unless_stopped(self.snapshot.select_whole(query, whole)).await?;
+        let series = self.unless_stopped(self.read(query, Some(whole))).await?;
         Ok(series.into_iter().map(digest).collect())
     }
 
-    /// The answer of a read, unless it is to stop before. The store yields between pieces of its work, and is then left.
+    async fn read(
+        &self,
+        query: &SeriesQuery<'_>,
+        whole: Option<WholeChunks>,
+    ) -> Result<Vec<storage::SeriesSamples>, ReadError> {
+        let planned = self.snapshot.plan(query, whole).await?;
+        if planned.samples_at_most() > SAMPLES_HERE_MAX {
+            self.place.move_apart().await;
+        }
+        planned.read().await
+    }
+
+    /// The answer of a read, unless the question is to end before. The store yields between pieces of its work, and is then left.
     async fn unless_stopped<T>(&self, read: impl Future<Output = Result<T, ReadError>>) -> Result<T, SourceError> {
         let mut read = pin!(read);
-        let mut pause = pin!(tokio::time::sleep(STOP_CHECK_INTERVAL));
-        let read = poll_fn(|context| {
+        let answer = poll_fn(|context| match self.ending.check() {
             // asked first: once a runtime goes down, its requests have left and its clock is gone
-            if (self.stop)().is_some() {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(answer) = read.as_mut().poll(context) {
-                return Poll::Ready(Some(answer));
-            }
-            if (self.stop)().is_some() {
-                return Poll::Ready(None);
-            }
-            while pause.as_mut().poll(context).is_ready() {
-                pause.set(tokio::time::sleep(STOP_CHECK_INTERVAL));
-            }
-            Poll::Pending
+            Some(_) => Poll::Ready(None),
+            None => read.as_mut().poll(context).map(Some),
         });
-        let Some(answer) = read.await else { return Err(SourceError::Stopped) };
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = self.ending.reached() => None,
+        };
+        let Some(answer) = answer else { return Err(SourceError::Stopped) };
         answer.map_err(|error| match error {
             ReadError::TooMuch { what: "series", allowed } => SourceError::TooManySeries(allowed),
             ReadError::TooMuch { .. } => SourceError::TooManySamples,
@@ -114,7 +126,7 @@ impl Source for StoreSource {
             self.reading_ns.fetch_add((crate::querier::now() - began).as_nanos() as u64, Relaxed);
             return Ok(found);
         }
-        let series = self.unless_stopped(self.snapshot.select(&query)).await?;
+        let series = self.unless_stopped(self.read(&query, None)).await?;
         self.reading_ns.fetch_add((crate::querier::now() - began).as_nanos() as u64, Relaxed);
         let mut found: Vec<SeriesSamples> = series.into_iter().map(computed).collect();
         if let Some(beside) = &self.beside {
@@ -126,6 +138,12 @@ impl Source for StoreSource {
             }
         }
         Ok(found)
+    }
+
+    async fn before_evaluation(&self, looks: usize) {
+        if looks > LOOKS_HERE_MAX {
+            self.place.move_apart().await;
+        }
     }
 }
 

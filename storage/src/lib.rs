@@ -54,7 +54,7 @@ pub use events::{event_schema, need::Need};
 pub use exemplars::{Exemplar, ExemplarOutcome, ExemplarRow, ExemplarStats, NotKept, SeriesExemplars};
 pub use inspect::{Inspection, inspect};
 pub use matcher::{MatchOp, Matcher, MatcherError};
-pub use metrics::{ReadError, SeriesQuery, SeriesSamples, WholeChunk, WholeChunks};
+pub use metrics::{PlannedRead, ReadError, SeriesQuery, SeriesSamples, WholeChunk, WholeChunks};
 pub use proto::samples::{Family, HistogramRow};
 pub use read_cache::ReadCache;
 pub use snapshot::{EventQuery, Snapshot};

@@ -78,6 +78,6 @@ pub(crate) use part_merge::{Cut, rewrite_parts};
 pub use part_merge::{MergedPart, merge_parts};
 pub use part_write::{DAY_MS, EncodedPart, PartError, write_parts};
 pub use read::{ReadError, SeriesQuery, SeriesSamples};
-pub use view::MetricsView;
+pub use view::{MetricsView, PlannedRead};
 pub(crate) use whole::GroupStatistics;
 pub use whole::{WholeChunk, WholeChunks};

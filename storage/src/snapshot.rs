@@ -13,7 +13,7 @@ use crate::{
         read::{EventParts, Scan},
     },
     manifest::FamilyEntry,
-    metrics::{HeadEpoch, MetricsView},
+    metrics::{HeadEpoch, MetricsView, PlannedRead},
     part::Part,
 };
 
@@ -89,13 +89,10 @@ impl Snapshot {
         self.metrics(query.min_ms, query.max_ms).select(query).await
     }
 
-    /// The same for those who want to know of a whole range: chunks whose statistics say enough are not decoded.
-    pub async fn select_whole(
-        &self,
-        query: &SeriesQuery<'_>,
-        whole: WholeChunks,
-    ) -> Result<Vec<SeriesSamples>, ReadError> {
-        self.metrics(query.min_ms, query.max_ms).select_whole(query, whole).await
+    /// The first half of that: what there is to read, before it is read. With `whole`, chunks whose statistics say enough are not
+    /// decoded, for those who want to know of a whole range.
+    pub async fn plan(&self, query: &SeriesQuery<'_>, whole: Option<WholeChunks>) -> Result<PlannedRead, ReadError> {
+        self.metrics(query.min_ms, query.max_ms).plan(query, whole).await
     }
 
     /// Matching series that may have samples in the range, sorted, at most `limit`.

@@ -313,6 +313,7 @@ impl Engine {
         let steps = Steps { start_ms: times.start_ms, step_ms, count, tally: Tally::Each };
         budget.count_steps(count, self.options.per_step_stats);
         let data = selection::load(source, &query.expr, &times, &self.options, &budget).await?;
+        source.before_evaluation(data.looks).await;
         let notes = Annotations::default();
         let evaluator = Evaluator { options: &self.options, times, data: &data, notes: &notes, budget: &budget };
         let value = evaluator.answer(&query.expr, &steps, step.is_some())?;

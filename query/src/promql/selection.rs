@@ -18,6 +18,8 @@ pub(super) struct SelectedData {
     by_start: HashMap<usize, Arc<Vec<SeriesSamples>>>,
     /// Where the selectors begin that found no living series.
     pub(super) unmatched: Vec<usize>,
+    /// About how many samples and points evaluation will look at.
+    pub(super) looks: usize,
 }
 
 impl SelectedData {
@@ -33,6 +35,9 @@ struct Need {
     selection: Selection,
     /// Whether only count and sum matter, see [`detect_resets`].
     stats_only: bool,
+    /// Evaluation times, and in how many of their windows a sample lies.
+    steps: usize,
+    windows: usize,
 }
 
 /// The walk's state on the way down.
@@ -42,6 +47,8 @@ struct Context {
     start_ms: i64,
     end_ms: i64,
     step_ms: i64,
+    /// Evaluation times at this level, those of a subquery once for each of its windows.
+    steps: usize,
     /// Whether there is one evaluation time, so that a window is looked at once.
     is_one_step: bool,
     function: &'static str,
@@ -75,6 +82,11 @@ pub(super) fn subquery_steps(
     Ok(Steps { start_ms: start, step_ms, count: budget.check_steps(count)?, tally: Tally::Nothing })
 }
 
+/// Evaluation times from `start_ms` to `end_ms`.
+fn steps_between(start_ms: i64, end_ms: i64, step_ms: i64) -> usize {
+    usize::try_from(end_ms.saturating_sub(start_ms) / step_ms.max(1)).unwrap_or(0).saturating_add(1)
+}
+
 /// Loads what `expr` needs.
 pub(super) async fn load(
     source: &dyn Source,
@@ -88,6 +100,7 @@ pub(super) async fn load(
         start_ms: times.start_ms,
         end_ms: times.end_ms,
         step_ms: times.step_ms,
+        steps: steps_between(times.start_ms, times.end_ms, times.step_ms),
         is_one_step: times.start_ms == times.end_ms && !options.per_step_stats,
         function: "",
         stats_only: false,
@@ -119,6 +132,9 @@ pub(super) async fn load(
                 series
             }
         };
+        let samples: usize = series.iter().map(SeriesSamples::len).sum();
+        let looks = samples.saturating_mul(need.windows).saturating_add(series.len().saturating_mul(need.steps));
+        data.looks = data.looks.saturating_add(looks);
         if !series.iter().any(|s| is_living(s, range_ms)) {
             data.unmatched.push(need.key);
         }
@@ -170,7 +186,14 @@ fn gather(
             series_max: 0,
             samples_max: 0,
         };
-        needs.push(Need { key: selector.span.start, selection, stats_only: context.stats_only });
+        let windows = if range_ms == 0 { 1 } else { steps_between(0, range_ms, context.step_ms).min(context.steps) };
+        needs.push(Need {
+            key: selector.span.start,
+            selection,
+            stats_only: context.stats_only,
+            steps: context.steps,
+            windows,
+        });
         Ok(())
     };
     match expr {
@@ -190,6 +213,7 @@ fn gather(
                 start_ms: steps.start_ms,
                 end_ms: steps.end_ms(),
                 step_ms: step,
+                steps: steps.count.saturating_mul(steps_between(0, range, context.step_ms).min(context.steps)),
                 is_one_step: steps.count == 1 && !options.per_step_stats,
                 stats_only: false,
                 ..context

@@ -98,4 +98,8 @@ pub enum SourceError {
 pub trait Source: Send + Sync {
     /// All series that match, each with its samples from `start_ms` to `end_ms`; series without samples may be left out.
     async fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError>;
+
+    /// Called once all is loaded, before it is evaluated without yielding: about so many samples and points will be looked at, one
+    /// sample in the windows of two steps counting twice.
+    async fn before_evaluation(&self, _looks: usize) {}
 }

@@ -4,7 +4,10 @@
 //! groups ahead of the decoding. Between row groups and between epochs of the head the task yields, so that whoever waits for
 //! a read can drop it.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, LazyLock},
+};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hashbrown::HashMap;
@@ -111,9 +114,9 @@ impl Plan {
         Plan::default().fill(view, wanted, (min_ts, max_ts), budget).await
     }
 
-    /// An empty plan that may give such chunks as wholes.
-    pub(crate) fn with_whole(whole: WholeChunks) -> Plan {
-        Plan { whole: Some(whole), ..Plan::default() }
+    /// An empty plan that may give such chunks, if any, as wholes.
+    pub(crate) fn with_whole(whole: Option<WholeChunks>) -> Plan {
+        Plan { whole, ..Plan::default() }
     }
 
     /// The same for a plan that knows already which chunks it may give as wholes.
@@ -403,7 +406,9 @@ fn read_epoch(
 
 /// Threads that so many samples are worth.
 fn threads(samples: usize) -> usize {
-    (samples / SAMPLES_PER_THREAD).clamp(1, std::thread::available_parallelism().map_or(1, usize::from))
+    // asking reads files of the control group: once is enough
+    static THREADS_MAX: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+    (samples / SAMPLES_PER_THREAD).clamp(1, *THREADS_MAX)
 }
 
 /// What `read` makes of `all`, a share on each thread, this one among them, in order.

@@ -21,29 +21,39 @@ pub struct MetricsView {
     pub parts: Vec<Arc<MetricsPart>>,
 }
 
+/// Samples that were found and are still to be read.
+pub struct PlannedRead {
+    plan: Plan,
+    range: (i64, i64),
+    budget: Budget,
+}
+
+impl PlannedRead {
+    /// How many samples there are at most.
+    pub fn samples_at_most(&self) -> usize {
+        self.plan.samples.iter().sum()
+    }
+
+    /// Reads and decodes them, on several threads where there are many.
+    pub async fn read(self) -> Result<Vec<SeriesSamples>, ReadError> {
+        self.plan.read(self.range, self.budget).await
+    }
+}
+
 impl MetricsView {
     /// Samples of the matching series within the range; series without any are left out. Sorted by labels. The budget of
     /// samples counts duplicates before they are resolved.
     pub async fn select(&self, query: &SeriesQuery<'_>) -> Result<Vec<SeriesSamples>, ReadError> {
-        let range = (query.min_ms, query.max_ms);
-        let budget = Budget { series_max: query.series_max, samples_max: query.samples_max };
-        Plan::make(self, Wanted::Matching(query.matchers), range, budget).await?.read(range, budget).await
+        self.plan(query, None).await?.read().await
     }
 
-    /// The same, but chunks of which statistics say what `whole` wants are given as such instead of as samples. One counts as a sample
-    /// in the budget.
-    pub async fn select_whole(
-        &self,
-        query: &SeriesQuery<'_>,
-        whole: WholeChunks,
-    ) -> Result<Vec<SeriesSamples>, ReadError> {
+    /// The first half of that: which samples there are. With `whole`, chunks of which statistics say what it wants are given as
+    /// such instead of as samples; one counts as a sample in the budget.
+    pub async fn plan(&self, query: &SeriesQuery<'_>, whole: Option<WholeChunks>) -> Result<PlannedRead, ReadError> {
         let range = (query.min_ms, query.max_ms);
         let budget = Budget { series_max: query.series_max, samples_max: query.samples_max };
-        Plan::with_whole(whole)
-            .fill(self, Wanted::Matching(query.matchers), range, budget)
-            .await?
-            .read(range, budget)
-            .await
+        let plan = Plan::with_whole(whole).fill(self, Wanted::Matching(query.matchers), range, budget).await?;
+        Ok(PlannedRead { plan, range, budget })
     }
 
     /// Matching series with a chunk or a head buffer that overlaps the range, sorted, at most `limit` of them.

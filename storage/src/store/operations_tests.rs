@@ -215,7 +215,7 @@ async fn a_part_is_looked_into() {
     let dir = directory();
     let config = filled(dir.path()).await;
     let found = inspect(&parts(&config, "metrics")[0]).await.unwrap();
-    assert_eq!((found.format.as_str(), found.series_samples), ("metrics/1", Some((20, 400))), "{found}");
+    assert_eq!((found.format.as_str(), found.series_samples), ("metrics/3", Some((20, 400))), "{found}");
     assert_eq!(found.columns.len(), 14);
     assert!(found.to_string().ends_with("\nsound\n"), "{found}");
     let found = inspect(&parts(&config, "logs")[0]).await.unwrap();
