@@ -1,7 +1,7 @@
 //! Samples of series out of parts and epochs, older appended first, so that the last of equal timestamps stays.
 //!
 //! First a plan from indexes alone (which series, which rows, how many samples at least), then the reading, a few row
-//! groups ahead of the decoding. Between row groups and between epochs of the head the task yields, so that whoever waits for
+//! groups ahead of the decoding. Every few row groups and between epochs of the head the task yields, so that whoever waits for
 //! a read can drop it.
 
 use std::{
@@ -29,7 +29,9 @@ const READ_AHEAD_GROUPS: usize = 4;
 /// Row groups are decoded together until they have so many samples: what is still encoded is held until then.
 const SAMPLES_WAITING_MAX: usize = 1 << 22;
 /// Fewest samples that a further thread is worth. Unit tests, which have few, use several all the same.
-const SAMPLES_PER_THREAD: usize = if cfg!(test) { 16 } else { 1 << 16 };
+const SAMPLES_PER_THREAD: usize = if cfg!(test) { 16 } else { 1 << 14 };
+/// Rows of row groups that are looked through before others get a turn.
+const ROWS_PER_PAUSE: usize = 4096;
 /// What is wrong with a row group whose columns can't belong to the same rows.
 const UNEVEN: &str = "a row group whose columns have different lengths";
 /// Streams of an epoch that are copied under one lock.
@@ -133,6 +135,7 @@ impl Plan {
         }
         let mut parts: Vec<&Arc<MetricsPart>> = view.parts.iter().filter(|p| p.overlaps(min_ts, max_ts)).collect();
         parts.sort_by_key(|part| part.info().sequence);
+        let mut rows_since_pause = 0;
         for part in parts {
             plan.begin_source();
             let matchers = match wanted {
@@ -151,7 +154,11 @@ impl Plan {
                 if plan.whole.is_none() {
                     budget.samples(plan.samples_min)?;
                 }
-                tokio::task::yield_now().await;
+                rows_since_pause += index.rows.len();
+                if rows_since_pause >= ROWS_PER_PAUSE {
+                    rows_since_pause = 0;
+                    tokio::task::yield_now().await;
+                }
             }
         }
         for epoch in &view.epochs {
