@@ -106,7 +106,7 @@ async fn a_store_is_snapshot_checked_restored_and_thinned_by_its_operator() {
     files(&Path::new(&snapshot).join("parts"), &mut parts);
     let part = parts.iter().find(|p| p.display().to_string().contains("/metrics/")).unwrap();
     let (good, said) = tidewatch(&["storage", "inspect", &part.display().to_string()]);
-    assert!(good && said.contains("metrics/1 of table metrics") && said.ends_with("sound\n"), "{said}");
+    assert!(good && said.contains("metrics/3 of table metrics") && said.ends_with("sound\n"), "{said}");
     let mut bytes = std::fs::read(part).unwrap();
     bytes[64] ^= 1;
     std::fs::write(part, bytes).unwrap();

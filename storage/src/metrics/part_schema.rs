@@ -23,7 +23,7 @@ use super::{chunk::Chunk, labels_text};
 
 /// What parts are written as.
 pub(crate) const FORMAT: &str = "metrics/3";
-/// What parts are read that say so: `metrics/1` has no native histograms, neither has packed values.
+/// Formats that are read: the first has no native histograms, and neither of the first two has packed values.
 pub(crate) const FORMATS: [&str; 3] = ["metrics/1", "metrics/2", FORMAT];
 
 /// Most rows of a row group: what one cached index covers, and what shares one dictionary of timestamps.
