@@ -40,6 +40,14 @@ struct Need {
     windows: usize,
 }
 
+/// What the walk finds.
+#[derive(Default)]
+struct Found {
+    needs: Vec<Need>,
+    /// Values that the expressions have at all their evaluation times, one a time where it is not known how many series.
+    points: usize,
+}
+
 /// The walk's state on the way down.
 #[derive(Clone, Copy)]
 struct Context {
@@ -95,7 +103,7 @@ pub(super) async fn load(
     options: &Options,
     budget: &Budget<'_>,
 ) -> Result<SelectedData, QueryError> {
-    let mut needs = Vec::new();
+    let mut found = Found::default();
     let root = Context {
         start_ms: times.start_ms,
         end_ms: times.end_ms,
@@ -105,10 +113,10 @@ pub(super) async fn load(
         function: "",
         stats_only: false,
     };
-    gather(expr, root, times, options, budget, &mut needs)?;
-    let mut data = SelectedData::default();
+    gather(expr, root, times, options, budget, &mut found)?;
+    let mut data = SelectedData { looks: found.points, ..SelectedData::default() };
     let mut done: Vec<(Selection, Arc<Vec<SeriesSamples>>)> = Vec::new();
-    for need in needs {
+    for need in found.needs {
         budget.check_stop()?;
         let mut selection = need.selection;
         let range_ms = selection.range_ms;
@@ -159,8 +167,9 @@ fn gather(
     times: &QueryTimes,
     options: &Options,
     budget: &Budget<'_>,
-    needs: &mut Vec<Need>,
+    found: &mut Found,
 ) -> Result<(), QueryError> {
+    found.points = found.points.saturating_add(context.steps);
     let lookback = options.lookback_ms;
     let mut push = |selector: &Selector, range_ms: i64| -> Result<(), QueryError> {
         let offset = offset_ms(selector.offset.as_ref(), times)?;
@@ -187,7 +196,7 @@ fn gather(
             samples_max: 0,
         };
         let windows = if range_ms == 0 { 1 } else { steps_between(0, range_ms, context.step_ms).min(context.steps) };
-        needs.push(Need {
+        found.needs.push(Need {
             key: selector.span.start,
             selection,
             stats_only: context.stats_only,
@@ -218,7 +227,7 @@ fn gather(
                 stats_only: false,
                 ..context
             };
-            gather(&sub.expr, inner, times, options, budget, needs)
+            gather(&sub.expr, inner, times, options, budget, found)
         }
         Expr::Call(call) => {
             let stats_only = match call.function.name {
@@ -231,14 +240,14 @@ fn gather(
             if call.function.name == "info" {
                 // The second argument is no vector: it says which info series to load.
                 push(&super::info::data_selector(call), 0)?;
-                return gather(&call.args[0], inner, times, options, budget, needs);
+                return gather(&call.args[0], inner, times, options, budget, found);
             }
-            call.args.iter().try_for_each(|arg| gather(arg, inner, times, options, budget, needs))
+            call.args.iter().try_for_each(|arg| gather(arg, inner, times, options, budget, found))
         }
         other => {
             let stats_only = context.stats_only && !matches!(other, Expr::Binary(_));
             let inner = Context { stats_only, ..context };
-            other.children().into_iter().try_for_each(|child| gather(child, inner, times, options, budget, needs))
+            other.children().into_iter().try_for_each(|child| gather(child, inner, times, options, budget, found))
         }
     }
 }
@@ -258,4 +267,47 @@ fn detect_resets(series: &[SeriesSamples]) -> Vec<SeriesSamples> {
         out
     };
     series.iter().map(known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::super::value::Point;
+    use super::super::{Engine, MemorySource, never_stop};
+    use super::*;
+
+    struct Told(MemorySource, AtomicUsize);
+
+    #[async_trait::async_trait]
+    impl Source for Told {
+        async fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
+            self.0.find(selection)
+        }
+
+        async fn before_evaluation(&self, looks: usize) {
+            self.1.store(looks, Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_much_is_told_before_it_is_done_samples_or_not() {
+        let mut memory = MemorySource::new();
+        let labels = proto::Labels::from_pairs([("__name__", "m")]);
+        (0..100).for_each(|i| memory.insert(&labels, i * 1000, Point::Float(i as f64), 0));
+        let source = Told(memory, AtomicUsize::default());
+        for (query, least, most) in [
+            ("1", 11, 11),
+            ("m", 22, 200),
+            ("sum_over_time(m[1m])", 600, 2_000),
+            ("sum_over_time(vector(1)[1h:1s])", 20_000, 200_000),
+            ("1 + 1 + 1 + 1", 11 * 7, 11 * 7),
+        ] {
+            let range = (0, 100_000, 10_000);
+            Engine::default().evaluate_range(&source, query, range, &never_stop).await.unwrap();
+            let looks = source.1.load(Relaxed);
+            assert!((least..=most).contains(&looks), "{query}: {looks}");
+        }
+    }
 }
