@@ -3,7 +3,9 @@
 use std::{future::Future, sync::Arc};
 
 use proto::{Class, refusal::Refusal};
-use storage::{Append, AppendError, Consumed, ExemplarOutcome, ExemplarRow, Origin, Outcome, Rows, Store};
+use storage::{
+    Append, AppendError, Consumed, ExemplarOutcome, ExemplarRow, Origin, Outcome, PendingAppend, Rows, Store,
+};
 
 use crate::{Counters, Door};
 
@@ -133,13 +135,14 @@ impl Admission {
         })
     }
 
-    /// Hands exemplars to the store, which keeps them in memory, of series it knows: hand over samples first.
+    /// Hands exemplars to the store, which keeps those of series it knows: hand over samples first. They may be acknowledged
+    /// when what is pending, if anything, resolves.
     pub(crate) fn admit_exemplars(
         &self,
         tenant: &str,
         labels: &[&[u8]],
         exemplars: &[ExemplarRow<'_>],
-    ) -> ExemplarOutcome {
+    ) -> Result<(ExemplarOutcome, Option<PendingAppend>), AppendError> {
         self.store.append_exemplars(tenant, labels, exemplars, self.now_ms())
     }
 

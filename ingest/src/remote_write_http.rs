@@ -132,15 +132,17 @@ async fn take(writer: Writer, message: Message, body: Bytes) -> Result<Taken, Re
                 Err(for_now) => return Err(for_now),
             }
         }
-        let mut exemplars = ExemplarOutcome::default();
+        let mut exemplars = (ExemplarOutcome::default(), None);
         if !landings.is_empty() {
             let (series, rows) = request.exemplars(&labels);
-            exemplars = admission.admit_exemplars(DEFAULT_TENANT, &series, &rows);
+            let kept = admission.admit_exemplars(DEFAULT_TENANT, &series, &rows);
+            exemplars = kept.map_err(|error| admission.refuse(Door::RemoteWrite, 0, error.into()))?;
         }
         Ok((landings, refused, request.bad_histograms(), exemplars))
     });
     let panicked = |e| Refused::new(Refusal::Full, format!("decoding: {e}"));
-    let (landings, refused, bad_histograms, exemplars) = handed_over.await.map_err(panicked)??;
+    let (landings, refused, bad_histograms, (exemplars, landing_of_exemplars)) =
+        handed_over.await.map_err(panicked)??;
     let mut taken = Taken::default();
     for whole in refused {
         taken.leave_out(whole.reason, whole.detail);
@@ -155,6 +157,9 @@ async fn take(writer: Writer, message: Message, body: Bytes) -> Result<Taken, Re
         for (reason, rows) in refused {
             taken.leave_out(reason, format!("{rows} {what} {reason}"));
         }
+    }
+    if let Some(landing) = landing_of_exemplars {
+        landing.await.map_err(|error| writer.admission.refuse(Door::RemoteWrite, 0, error.into()))?;
     }
     if let Some((count, first)) = bad_histograms {
         writer.admission.counters().refused_rows(Door::RemoteWrite, Refusal::BadHistogram, count);

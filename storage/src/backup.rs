@@ -220,7 +220,7 @@ pub async fn restore(from: &Path, config: &StoreConfig, beside: &[&str]) -> Resu
         let damages = found.damages.len() as u64 + found.damages_untold;
         return Err(BackupError::Damaged { file: damage.file.clone(), what: damage.what.clone(), damages });
     }
-    if found.log_records > 0 {
+    if found.log_records > found.log_exemplar_records {
         return Err(BackupError::NoSnapshot { place: from.display().to_string() });
     }
     let dir = &config.data_dir;

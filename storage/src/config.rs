@@ -38,7 +38,7 @@ pub struct StoreConfig {
     pub part_bytes_max: u64,
     /// What to do at start about damage to promised data.
     pub on_damage: OnDamage,
-    /// Exemplars kept, of all series together, in memory alone: a restart forgets them. 0: none, at most [`exemplars::EXEMPLARS_MAX`].
+    /// Exemplars kept, of all series together, in memory and in the log. 0: none, at most [`exemplars::EXEMPLARS_MAX`].
     pub exemplars_max: usize,
     /// Whether an object store that is another server's becomes this one's.
     pub take_over: bool,

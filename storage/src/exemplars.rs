@@ -1,5 +1,6 @@
 //! Exemplars: of which request, say by its trace, a sample tells. Kept as Prometheus keeps them: the newest of all series in one
-//! ring in memory, none older than the newest of its series. They are in no log and no part: a restart forgets them.
+//! ring in memory, none older than the newest of its series. They are in the log too, so that a restart finds them: each flush,
+//! which takes the log away, writes all there are into the next generation. They are in no part and no snapshot.
 //!
 //! Source of the rules: Prometheus 3, `tsdb/exemplar.go` and `model/exemplar`; the bound of an exemplar's labels is OpenMetrics'.
 
@@ -9,7 +10,17 @@ use hashbrown::{Equivalent, HashMap};
 use parking_lot::RwLock;
 use proto::Labels;
 
-use crate::Store;
+use crate::{
+    AppendError, PendingAppend, Store,
+    append::Outcome,
+    log::{
+        Failure, Position,
+        frame::FrameKind,
+        record::{RECORD_BYTES_MAX, RECORD_ROWS_MAX},
+        record_exemplars::{ExemplarsRecord, ExemplarsWriter},
+    },
+    store::refused,
+};
 
 /// Exemplars kept unless the config says otherwise: Prometheus' number.
 pub const EXEMPLARS_DEFAULT: usize = 100_000;
@@ -178,16 +189,17 @@ impl Equivalent<Series> for Sought<'_> {
 
 impl Store {
     /// Keeps exemplars of series the head knows; `labels`: the canonical bytes of the series that rows point to. Those of one
-    /// request belong behind its samples.
+    /// request belong behind its samples. They can be read at once; acknowledge them when what is pending resolves (`None`:
+    /// nothing was kept). An error: the log did not take them, so they are to be sent again.
     pub fn append_exemplars(
         &self,
         tenant: &str,
         labels: &[&[u8]],
         rows: &[ExemplarRow<'_>],
         now_ms: i64,
-    ) -> ExemplarOutcome {
+    ) -> Result<(ExemplarOutcome, Option<PendingAppend>), AppendError> {
         if rows.is_empty() {
-            return ExemplarOutcome::default();
+            return Ok((ExemplarOutcome::default(), None));
         }
         let max_ms = now_ms.saturating_add(self.inner.config.limits.future_ms_max);
         let mut known = vec![false; labels.len()];
@@ -201,7 +213,11 @@ impl Store {
                 }
             }
         }
-        self.inner.exemplars.append(tenant, labels, rows, max_ms, |series| known.get(series) == Some(&true))
+        let is_known = |series| known.get(series) == Some(&true);
+        let log = |payload: &[u8]| self.inner.log.append(FrameKind::Exemplars, payload);
+        let (outcome, at) = self.inner.exemplars.append(tenant, labels, rows, max_ms, is_known, log);
+        let at = at.map_err(|failure| refused(&failure))?;
+        Ok((outcome, at.map(|at| self.inner.pending(at, Outcome::Stored { rows: 0, refused: Vec::new() }))))
     }
 
     /// The exemplars from `start_ms` to `end_ms` of the series that match, in order of their labels.
@@ -222,6 +238,7 @@ impl Exemplars {
         Exemplars { max, ring: RwLock::default() }
     }
 
+    /// Puts them into the ring, then into the log, in one order: a replay finds what the ring had.
     fn append(
         &self,
         tenant: &str,
@@ -229,8 +246,10 @@ impl Exemplars {
         rows: &[ExemplarRow<'_>],
         max_ms: i64,
         is_known: impl Fn(usize) -> bool,
-    ) -> ExemplarOutcome {
+        log: impl FnOnce(&[u8]) -> Result<Position, Failure>,
+    ) -> (ExemplarOutcome, Result<Option<Position>, Failure>) {
         let mut outcome = ExemplarOutcome::default();
+        let mut writer = ExemplarsWriter::new();
         let mut ring = self.ring.write();
         for row in rows {
             let read = match row.timestamp_ms {
@@ -244,14 +263,67 @@ impl Exemplars {
                 let exemplar = Exemplar { labels, timestamp_ms: row.timestamp_ms, value: row.value };
                 ring.push(&Sought { tenant, labels: series }, exemplar, self.max)
             });
+            if let (Ok(slot), true) = (taken, outcome.kept < RECORD_ROWS_MAX as u64) {
+                writer.put(tenant, series, &ring.entries[slot].exemplar);
+            }
             match taken {
-                Ok(()) => outcome.kept += 1,
+                Ok(_) => outcome.kept += 1,
                 Err(why) => *outcome.not_kept.entry(why).or_default() += 1,
             }
         }
         ring.kept += outcome.kept;
         outcome.not_kept.iter().for_each(|(why, n)| *ring.not_kept.entry(*why).or_default() += n);
-        outcome
+        let at = match outcome.kept {
+            0 => Ok(None),
+            _ => log(&writer.payload(false)).map(Some),
+        };
+        (outcome, at)
+    }
+
+    /// Writes the newest, as many as have room in `bytes_max` before compression, into the log's present generation: all
+    /// that a replay from there on is to find. The answer is where they are durable; `None` if there are none.
+    pub(crate) fn carry(
+        &self,
+        bytes_max: u64,
+        log: impl FnOnce(&[u8]) -> Result<Position, Failure>,
+    ) -> Result<Option<Position>, Failure> {
+        let room = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(RECORD_BYTES_MAX / 2);
+        let ring = self.ring.read();
+        let in_order = || {
+            let (newer, older) = ring.entries.split_at(ring.next.min(ring.entries.len()));
+            older.iter().chain(newer)
+        };
+        let mut bytes = 0;
+        let fits = in_order().rev().take(RECORD_ROWS_MAX).take_while(|entry| {
+            bytes +=
+                ExemplarsWriter::row_bytes_max(&entry.series.tenant, entry.series.labels.as_bytes(), &entry.exemplar);
+            bytes <= room
+        });
+        let fits = fits.count();
+        if fits == 0 {
+            return Ok(None);
+        }
+        let mut writer = ExemplarsWriter::new();
+        for entry in in_order().skip(ring.entries.len() - fits) {
+            writer.put(&entry.series.tenant, entry.series.labels.as_bytes(), &entry.exemplar);
+        }
+        log(&writer.payload(true)).map(Some)
+    }
+
+    /// Puts logged ones into the ring; counters stay. What was in there already is not taken twice.
+    pub(crate) fn replay(&self, of: ExemplarsRecord) {
+        if self.max == 0 {
+            return;
+        }
+        let mut ring = self.ring.write();
+        if of.is_whole {
+            *ring = Ring::default();
+        }
+        for row in of.rows {
+            let sought = Sought { tenant: &row.tenant, labels: row.series.as_bytes() };
+            let _ = ring.push(&sought, row.exemplar, self.max); // one that the ring does not want now was there before
+        }
+        ring.evicted = 0;
     }
 
     /// Matches outside of the lock: expressions may take their time.
@@ -299,7 +371,8 @@ impl Exemplars {
 }
 
 impl Ring {
-    fn push(&mut self, sought: &Sought<'_>, exemplar: Exemplar, max: usize) -> Result<(), NotKept> {
+    /// The answer is its place.
+    fn push(&mut self, sought: &Sought<'_>, exemplar: Exemplar, max: usize) -> Result<usize, NotKept> {
         let series = match self.chains.get_key_value(sought) {
             Some((series, chain)) => match refuse(&self.entries[chain.newest].exemplar, &exemplar) {
                 Some(why) => return Err(why),
@@ -329,7 +402,7 @@ impl Ring {
             None => self.entries.push(entry),
         }
         self.next = (slot + 1) % max;
-        Ok(())
+        Ok(slot)
     }
 
     /// Takes an entry, the oldest of its series, out of its chain.

@@ -10,7 +10,8 @@ use crate::{
 /// A log record: the first byte is its kind, the rest its payload.
 pub fn log_record(data: &[u8]) {
     let Some((kind, payload)) = data.split_first() else { return };
-    let kind = [FrameKind::Samples, FrameKind::Events, FrameKind::Consumed][usize::from(*kind) % 3];
+    let kinds = [FrameKind::Samples, FrameKind::Events, FrameKind::Consumed, FrameKind::Exemplars];
+    let kind = kinds[usize::from(*kind) % kinds.len()];
     let _ = record::decode(kind, payload);
 }
 

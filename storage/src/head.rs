@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use proto::{Histogram, Table, refusal::Refusal, samples::Family};
@@ -11,7 +11,7 @@ use crate::{
     AppendError, Limits, Origin, SampleRows,
     admission::{Refused, Window, check_labels},
     events::EventHead,
-    log::record,
+    log::{numbers::SeriesNumbers, record},
     manifest::{FamilyEntry, OffsetEntry, SourceEntry},
     metrics::{HeadEpoch, MetricsHead, SeriesId},
 };
@@ -70,6 +70,8 @@ pub(crate) struct Sealed {
     pub(crate) families: BTreeMap<String, BTreeMap<String, FamilyEntry>>,
     /// Memory that goes with it, bytes.
     pub(crate) bytes: usize,
+    /// Whether the exemplars of the log that it ends are in the log that follows.
+    pub(crate) has_exemplars_carried: AtomicBool,
 }
 
 /// One tenant's rows in it.
@@ -219,26 +221,22 @@ impl Tenant {
 
     /// Puts replayed samples into the head, their logged ids translated by `known`; the answer is how many rows had an
     /// id that no definition explains.
-    pub(crate) fn replay_samples(
-        &mut self,
-        samples: &record::SamplesRecord,
-        known: &mut HashMap<u32, SeriesId>,
-    ) -> usize {
+    pub(crate) fn replay_samples(&mut self, samples: &record::SamplesRecord, known: &mut SeriesNumbers) -> usize {
         let mut writer = self.metrics.writer();
         for (id, labels) in &samples.definitions {
             let head_id = writer.resolve(labels.as_bytes()).unwrap_or_else(|| writer.create(labels.clone()));
-            known.insert(*id, head_id);
+            known.set(*id, head_id);
         }
         let mut unknown = 0;
         for ((id, ts), value) in samples.series.iter().zip(&samples.timestamps_ms).zip(&samples.values) {
-            match known.get(id) {
-                Some(id) => writer.append(*id, *ts, *value),
+            match known.get(*id) {
+                Some(id) => writer.append(id, *ts, *value),
                 None => unknown += 1,
             }
         }
         for (id, ts, histogram) in &samples.histograms {
-            match known.get(id) {
-                Some(id) => writer.append_histogram(*id, *ts, histogram.clone()),
+            match known.get(*id) {
+                Some(id) => writer.append_histogram(id, *ts, histogram.clone()),
                 None => unknown += 1,
             }
         }

@@ -10,7 +10,7 @@
 //!
 //! Reading order: `config` · `append` (what goes in) · `error` · `disk` (the seam under log and local state) · `log` (the
 //! bytes that make an append durable; docs/formats/log.md) · `admission` (what is refused) · `sources` (what is a resend) ·
-//! `offsets` (how far a stream was read) · `head` (recent rows) · `exemplars` (a ring in memory) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` (with `read_cache`, what of parts stays in memory) ·
+//! `offsets` (how far a stream was read) · `head` (recent rows) · `exemplars` (a ring in memory, and the log) · `events` (event tables; docs/formats/events.md) · `metrics` (the metrics table) · `part` (with `read_cache`, what of parts stays in memory) ·
 //! `remote` (parts in an S3-compatible store, with a local cache) · `manifest` (which parts there are; docs/formats/manifest.md) · `upkeep` (flush, compaction, expiry) with its pure choices
 //! `compact` and `retain` · `delete` · `snapshot` (reads) · `recover` (opening) · `store` (all of it together) · `backup`, `verify`, `inspect`
 //! (what operators do) · `stats` · `matcher`.

@@ -24,7 +24,9 @@ use crate::disk::{Disk, DiskFile, is_full};
 
 pub(crate) mod bytes;
 pub(crate) mod frame;
+pub(crate) mod numbers;
 pub(crate) mod record;
+pub(crate) mod record_exemplars;
 mod replay;
 mod write;
 

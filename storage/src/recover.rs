@@ -12,14 +12,15 @@ use crate::{
     MaintainError, OnDamage, OpenError, Origin, Store, StoreConfig,
     disk::{DirLock, Disk},
     events::to_batch,
+    exemplars::Exemplars,
     head::Tenant,
     log::{
         Log, Position,
+        numbers::SeriesNumbers,
         record::{Record, RecordRows},
         replay, segment_number,
     },
     manifest::{Manifest, ManifestHome, NAME},
-    metrics::SeriesId,
     offsets::Offsets,
     part::PartStore,
     remote::{
@@ -37,7 +38,7 @@ const ATTEMPTS: usize = 3;
 #[derive(Default)]
 struct Dictionary {
     generation: u64,
-    tenants: HashMap<String, HashMap<u32, SeriesId>>,
+    tenants: HashMap<String, SeriesNumbers>,
 }
 
 impl Store {
@@ -92,15 +93,20 @@ impl Store {
         }
         let first_segment = manifest.log_segment.max(1);
         let (of_thread, on_damage, from) = (disk.clone(), config.on_damage, log_dir.clone());
+        let exemplars = Exemplars::new(config.exemplars_max);
         let replaying = tokio::task::spawn_blocking(move || {
             let mut dictionary = Dictionary::default();
             let replayed = replay(&*of_thread, &from, first_segment, on_damage, |generation, record| {
+                if let RecordRows::Exemplars(of) = record.rows {
+                    exemplars.replay(of);
+                    return Ok(());
+                }
                 state.apply(&mut dictionary, generation, record, on_damage, now_ms)
             })?;
-            Ok::<_, OpenError>((state, replayed))
+            Ok::<_, OpenError>((state, exemplars, replayed))
         });
         let failed = |source| OpenError::Io { what: "starting the log".into(), source };
-        let (mut state, replayed) = replaying.await.map_err(|e| failed(std::io::Error::other(e)))??;
+        let (mut state, exemplars, replayed) = replaying.await.map_err(|e| failed(std::io::Error::other(e)))??;
         state.counters.replayed_records = replayed.records;
         state.counters.skipped_bytes += replayed.skipped_bytes;
         if replayed.records + replayed.cut_bytes + replayed.skipped_bytes > 0 {
@@ -114,7 +120,7 @@ impl Store {
         remove_strays(&parts, &manifest).await?;
         let log =
             Log::start(disk, &log_dir, &replayed, config.segment_bytes, config.fsync_interval_ms).map_err(failed)?;
-        Ok(Store::of(config, parts, home, log, state, lock))
+        Ok(Store::of(config, parts, home, log, state, exemplars, lock))
     }
 }
 
@@ -204,13 +210,13 @@ impl State {
     }
 
     fn apply_rows(&mut self, dictionary: &mut Dictionary, record: &Record, on_damage: OnDamage) -> Result<(), String> {
-        if record.rows == RecordRows::None {
+        if matches!(record.rows, RecordRows::None | RecordRows::Exemplars(_)) {
             return Ok(());
         }
         let tenant: Arc<str> = record.tenant.as_str().into();
         let head = self.tenants.entry(tenant).or_insert_with(|| Tenant::new(BTreeMap::new()));
         match &record.rows {
-            RecordRows::None => {}
+            RecordRows::None | RecordRows::Exemplars(_) => {}
             RecordRows::Samples(samples) => {
                 let known = dictionary.tenants.entry(record.tenant.clone()).or_default();
                 let unknown = head.replay_samples(samples, known);

@@ -40,9 +40,9 @@ pub(crate) struct Inner {
     pub(crate) config: StoreConfig,
     pub(crate) parts: PartStore,
     pub(crate) home: ManifestHome,
-    pub(crate) log: Log,
+    pub(crate) log: Arc<Log>,
     pub(crate) state: Mutex<State>,
-    pub(crate) exemplars: Exemplars,
+    pub(crate) exemplars: Arc<Exemplars>,
     /// Held by a flush, a compaction step, an expiry: one at a time changes the manifest.
     pub(crate) upkeep: tokio::sync::Mutex<()>,
     /// The next part's id: one that a failed attempt has used is not used again.
@@ -140,14 +140,15 @@ impl Store {
         home: ManifestHome,
         log: Log,
         state: State,
+        exemplars: Exemplars,
         lock: Option<DirLock>,
     ) -> Store {
         let inner = Inner {
-            exemplars: Exemplars::new(config.exemplars_max),
+            exemplars: Arc::new(exemplars),
             config,
             parts,
             home,
-            log,
+            log: Arc::new(log),
             state: Mutex::new(state),
             upkeep: tokio::sync::Mutex::new(()),
             next_part: AtomicU64::new(0),
@@ -406,7 +407,7 @@ impl Inner {
         Ok((at, keep.len() as u64, counts))
     }
 
-    fn pending(&self, at: Position, outcome: Outcome) -> PendingAppend {
+    pub(crate) fn pending(&self, at: Position, outcome: Outcome) -> PendingAppend {
         let mut progress = self.log.progress();
         PendingAppend(Box::pin(async move {
             let reached = progress.wait_for(|p| p.synced >= at || p.failure.is_some()).await;
@@ -459,7 +460,7 @@ impl State {
     }
 }
 
-fn refused(failure: &Failure) -> AppendError {
+pub(crate) fn refused(failure: &Failure) -> AppendError {
     match failure {
         Failure::Full(why) => AppendError::Full(why.clone()),
         Failure::Poisoned(why) => AppendError::Poisoned(why.clone()),

@@ -16,7 +16,7 @@ use crate::{
     config::DAY_MS,
     events::{merge, write},
     head::{HeadSize, Sealed, SealedTenant},
-    log::Failure,
+    log::{Failure, frame::FrameKind},
     manifest::Manifest,
     metrics,
     part::{METRICS, Part, PartEntry, event_table},
@@ -97,6 +97,7 @@ impl Inner {
         // before the work, whose end would fail
         self.home.check().await.inspect_err(|e| self.note_lost(e))?;
         let Some(sealed) = self.seal()? else { return Ok(FlushReport::default()) };
+        self.carry_exemplars(&sealed).await?;
         let mut manifest = Manifest::clone(&self.state.lock().manifest);
         let named = manifest.parts.len();
         let written = self.write_sealed(&sealed, &mut manifest).await.inspect_err(|_| {
@@ -118,6 +119,28 @@ impl Inner {
             tracing::warn!(error = %e, "log segments that are no longer needed could not be removed; at the next flush");
         }
         Ok(report)
+    }
+
+    /// Writes the exemplars there are into the log's new generation, once for a sealed head: the segments that had them go
+    /// with the flush.
+    async fn carry_exemplars(&self, sealed: &Sealed) -> Result<(), MaintainError> {
+        if sealed.has_exemplars_carried.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (exemplars, log, bytes_max) = (self.exemplars.clone(), self.log.clone(), self.config.flush_log_bytes / 4);
+        let carry = move || exemplars.carry(bytes_max, |payload| log.append(FrameKind::Exemplars, payload));
+        let carried = tokio::task::spawn_blocking(carry).await.map_err(|e| encode_error("exemplars", e))?;
+        if let Some(at) = carried.map_err(stopped)? {
+            let mut progress = self.log.progress();
+            let reached = progress.wait_for(|p| p.synced >= at || p.failure.is_some()).await;
+            match reached.map(|p| if p.synced >= at { None } else { p.failure.clone() }) {
+                Ok(None) => {}
+                Ok(Some(failure)) => return Err(stopped(failure)),
+                Err(_) => return Err(stopped(Failure::Closed)),
+            }
+        }
+        sealed.has_exemplars_carried.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Everything appended so far to parts, what an earlier flush failed with included. The caller holds `upkeep`.
@@ -172,11 +195,7 @@ impl Inner {
         if state.oldest_ms.is_none() {
             return Ok(None);
         }
-        let log_segment = self.log.roll().map_err(|failure| match failure {
-            Failure::Full(why) => MaintainError::Full(why),
-            Failure::Poisoned(why) => MaintainError::Poisoned(why),
-            Failure::Closed => MaintainError::Full("the store is closed".into()),
-        })?;
+        let log_segment = self.log.roll().map_err(stopped)?;
         let (sources, offsets, families) = (state.sources.entries(), state.offsets.entries(), state.tenants.iter());
         let families = families
             .filter(|(_, t)| !t.families.is_empty())
@@ -185,7 +204,9 @@ impl Inner {
         let filled = state.tenants.iter_mut().filter(|(_, t)| !t.is_empty());
         let tenants: Vec<SealedTenant> = filled.map(|(name, tenant)| tenant.seal(name)).collect();
         let bytes = tenants.iter().map(|tenant| tenant.bytes).sum();
-        let sealed = Arc::new(Sealed { log_segment, tenants, sources, offsets, families, bytes });
+        let has_exemplars_carried = false.into();
+        let sealed =
+            Arc::new(Sealed { log_segment, tenants, sources, offsets, families, bytes, has_exemplars_carried });
         state.sealed = Some(sealed.clone());
         state.oldest_ms = None;
         Ok(Some(sealed))
@@ -385,6 +406,15 @@ pub(crate) async fn off_runtime<T: Send + 'static>(
 
 fn table_name(table: Option<Table>) -> &'static str {
     table.map_or(METRICS, Table::name)
+}
+
+/// Why the log takes nothing, as upkeep says it.
+fn stopped(failure: Failure) -> MaintainError {
+    match failure {
+        Failure::Full(why) => MaintainError::Full(why),
+        Failure::Poisoned(why) => MaintainError::Poisoned(why),
+        Failure::Closed => MaintainError::Full("the store is closed".into()),
+    }
 }
 
 fn encode_error(table: &'static str, what: impl ToString) -> MaintainError {

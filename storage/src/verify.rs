@@ -2,7 +2,7 @@
 //! of the log, and what they say about each other.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::Path,
     sync::Arc,
 };
@@ -16,6 +16,7 @@ use crate::{
     disk::{DirLock, Disk, read_only::ReadOnly},
     events,
     log::{
+        numbers::SeriesNumbers,
         record::{Record, RecordRows},
         replay,
     },
@@ -51,6 +52,8 @@ pub struct VerifyReport {
     pub log_segments: u64,
     /// Sound records in them.
     pub log_records: u64,
+    /// How many of these hold exemplars alone, which are in no part and no snapshot.
+    pub log_exemplar_records: u64,
     /// What is no damage, but worth knowing: files nobody names, a crash's tail.
     pub notes: Vec<String>,
     /// What is wrong: at most the first thousand.
@@ -203,18 +206,20 @@ fn check_log(disk: &dyn Disk, dir: &Path, manifest: &Manifest, report: &mut Veri
         .iter()
         .flat_map(|s| s.sequences.iter().map(|(class, n)| ((s.collector.as_str(), s.epoch, *class), *n)))
         .collect();
-    let mut defined: HashMap<(u64, String), BTreeSet<u32>> = HashMap::new();
+    let mut defined: HashMap<(u64, String), SeriesNumbers> = HashMap::new();
+    let mut of_exemplars = 0;
     let check = |generation: u64, record: Record| {
         if let Some(o) = &record.origin
             && in_parts.get(&(o.collector.as_str(), o.epoch, o.class as i32)).is_some_and(|n| o.sequence <= *n)
         {
             return Err(format!("{} sequence {} is in the parts already", o.collector, o.sequence));
         }
+        of_exemplars += u64::from(matches!(record.rows, RecordRows::Exemplars(_)));
         if let RecordRows::Samples(samples) = &record.rows {
             let known = defined.entry((generation, record.tenant.clone())).or_default();
-            known.extend(samples.definitions.iter().map(|(id, _)| *id));
+            samples.definitions.iter().for_each(|(id, _)| known.set(*id, 0));
             let histograms = samples.histograms.iter().map(|(id, _, _)| id);
-            let unknown = samples.series.iter().chain(histograms).filter(|id| !known.contains(id)).count();
+            let unknown = samples.series.iter().chain(histograms).filter(|id| known.get(**id).is_none()).count();
             if unknown > 0 {
                 return Err(format!("{unknown} samples of series that no record defines"));
             }
@@ -223,7 +228,7 @@ fn check_log(disk: &dyn Disk, dir: &Path, manifest: &Manifest, report: &mut Veri
     };
     let replayed = replay(disk, dir, manifest.log_segment.max(1), OnDamage::Skip, check)?;
     report.log_segments = replayed.sizes.len() as u64;
-    report.log_records = replayed.records;
+    (report.log_records, report.log_exemplar_records) = (replayed.records, of_exemplars);
     if replayed.cut_bytes > 0 {
         let tail = format!("log: {} bytes of a crash's tail, promised to nobody", replayed.cut_bytes);
         report.notes.push(tail);

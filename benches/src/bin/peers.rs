@@ -17,8 +17,10 @@ use clap::{Parser, ValueEnum};
 
 /// Bytes of log lines unless said otherwise.
 const LOG_MEGABYTES: u64 = 300;
-/// Scrapes that memory is measured after.
-const MEMORY_SCRAPES: usize = 4;
+/// Memory is measured after so many scrapes, when labels and series are most of it …
+const FEW_SCRAPES: usize = 4;
+/// … and after an hour of a scrape a minute, when the log is as long as restarts should expect.
+const HOUR_SCRAPES: usize = 60;
 
 #[derive(Parser)]
 struct Arguments {
@@ -31,9 +33,12 @@ struct Arguments {
     /// Log lines, megabytes.
     #[arg(long, default_value_t = LOG_MEGABYTES)]
     log_megabytes: u64,
-    /// Scrapes before memory is measured and the server killed; 240 are an hour of log.
-    #[arg(long, default_value_t = MEMORY_SCRAPES)]
-    memory_scrapes: usize,
+    /// Scrapes before memory is measured and the server killed, each a run of its own; 4 unless told, with all sizes also 60.
+    #[arg(long, value_delimiter = ',')]
+    memory_scrapes: Vec<usize>,
+    /// Memory of these servers only; all unless told.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    memory_servers: Vec<Maker>,
     /// Only the long run: this many minutes at a million series.
     #[arg(long)]
     soak: Option<u64>,
@@ -126,11 +131,16 @@ async fn run(arguments: &Arguments, dir: &std::path::Path) -> Result<()> {
     if arguments.only.contains(&Stage::Memory) {
         let mut measured = Vec::new();
         let all: &[usize] = if arguments.sizes == Sizes::Small { &[100_000] } else { &[100_000, 1_000_000] };
-        for series in all {
-            for maker in Maker::ALL {
-                eprintln!("memory of {} at {series} series", maker.name());
-                let scrapes = arguments.memory_scrapes;
-                measured.push(stage_memory::run(&dir.join("memory"), maker, *series, scrapes, now_ms).await?);
+        let scrapes: &[usize] = match (&arguments.memory_scrapes[..], arguments.sizes) {
+            ([], Sizes::All) => &[FEW_SCRAPES, HOUR_SCRAPES],
+            ([], _) => &[FEW_SCRAPES],
+            (told, _) => told,
+        };
+        let makers = if arguments.memory_servers.is_empty() { &Maker::ALL } else { &arguments.memory_servers[..] };
+        for (scrapes, series) in scrapes.iter().flat_map(|scrapes| all.iter().map(|series| (*scrapes, *series))) {
+            for maker in makers {
+                eprintln!("memory of {} at {series} series, {scrapes} scrapes", maker.name());
+                measured.push(stage_memory::run(&dir.join("memory"), *maker, series, scrapes, now_ms).await?);
             }
         }
         report += &stage_memory::report(&measured);

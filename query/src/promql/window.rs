@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use multiversion::multiversion;
+
 use super::digest::Digest;
 use super::histogram::Histogram;
 use super::source::SeriesSamples;
@@ -25,7 +27,7 @@ impl<'a> Samples<'a> {
     pub(super) fn new(series: &'a SeriesSamples, with_drops: bool) -> Samples<'a> {
         let has_starts = series.start_timestamps.len() == series.timestamps.len();
         let starts: &[i64] = if has_starts { &series.start_timestamps } else { &[] };
-        let (times, values, start_times) = if series.values.iter().any(|v| is_absent(*v)) {
+        let (times, values, start_times) = if has_absent(&series.values) {
             let keep: Vec<usize> = (0..series.values.len()).filter(|i| !is_absent(series.values[*i])).collect();
             let starts = if has_starts { keep.iter().map(|i| starts[*i]).collect() } else { Vec::new() };
             (
@@ -59,8 +61,26 @@ impl Samples<'_> {
     }
 }
 
+/// Values looked at before it is asked whether to go on: without a branch between them they are compared several at a time.
+const BLOCK: usize = 64;
+
+#[multiversion(targets("x86_64+avx2"), dispatcher = "direct")]
+fn has_absent(values: &[f64]) -> bool {
+    values.chunks(BLOCK).any(|block| block.iter().fold(false, |any, v| any | is_absent(*v)))
+}
+
 fn drops(values: &[f64]) -> Vec<usize> {
+    if !has_drop(values) {
+        return Vec::new();
+    }
     (1..values.len()).filter(|i| values[*i] < values[i - 1]).collect()
+}
+
+#[multiversion(targets("x86_64+avx2"), dispatcher = "direct")]
+fn has_drop(values: &[f64]) -> bool {
+    let Some(next) = values.get(1..) else { return false };
+    let blocks = values.chunks(BLOCK).zip(next.chunks(BLOCK));
+    blocks.into_iter().any(|(a, b)| a.iter().zip(b).fold(false, |any, (a, b)| any | (b < a)))
 }
 
 /// What a range function sees at one step.
@@ -145,5 +165,26 @@ impl Window<'_> {
 
     pub(super) fn len(&self) -> usize {
         self.times.len() + self.histograms.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::value::ABSENT;
+
+    #[test]
+    fn drops_and_absent_values_are_found_wherever_they_stand() {
+        for len in 0..3 * BLOCK + 2 {
+            let rising: Vec<f64> = (0..len).map(|i| i as f64).collect();
+            assert!(drops(&rising).is_empty() && !has_absent(&rising));
+            for at in 0..len {
+                let mut values = rising.clone();
+                values[at] = ABSENT;
+                assert!(has_absent(&values), "{at} of {len}");
+                values[at] = -1.0;
+                assert_eq!(drops(&values), if at == 0 { vec![] } else { vec![at] }, "{len}");
+            }
+        }
     }
 }

@@ -137,7 +137,7 @@ pub struct RawStorage {
     pub part_bytes_max: Option<Text>,
     /// `stop` or `skip`.
     pub on_damage: Option<Text>,
-    /// Exemplars kept in memory, of all series together; 0: none. A restart forgets them.
+    /// Exemplars kept in memory and in the log, of all series together; 0: none.
     pub exemplars_max: Option<Number>,
 }
 

@@ -4,7 +4,10 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::{Append, Rows, SampleRows, StoreConfig};
+use crate::{
+    Append, Rows, SampleRows, StoreConfig,
+    log::record::{self, RecordRows},
+};
 
 const NOW_MS: i64 = 1_000_000;
 
@@ -16,10 +19,14 @@ fn exemplar(timestamp_ms: i64, value: f64, trace: &str) -> Exemplar {
     Exemplar { labels: labels("trace_id", trace), timestamp_ms, value }
 }
 
+fn no_log(_: &[u8]) -> Result<Position, Failure> {
+    Ok(Position::default())
+}
+
 fn push(ring: &Exemplars, series: &Labels, of: &Exemplar) -> Result<(), NotKept> {
     let row =
         ExemplarRow { series: 0, timestamp_ms: of.timestamp_ms, value: of.value, labels: Ok(of.labels.as_bytes()) };
-    let outcome = ring.append("0", &[series.as_bytes()], &[row], NOW_MS, |_| true);
+    let (outcome, _) = ring.append("0", &[series.as_bytes()], &[row], NOW_MS, |_| true, no_log);
     match outcome.not_kept.into_iter().next() {
         Some((why, count)) => {
             assert_eq!((count, outcome.kept), (1, 0));
@@ -77,7 +84,7 @@ fn what_can_be_no_labels_is_counted() {
     let series = labels("__name__", "a");
     let row = |labels| ExemplarRow { series: 0, timestamp_ms: 1, value: 1.0, labels };
     let rows = [row(Err(NotKept::BadLabels)), row(Ok(b"\x01b\x011\x01a\x011")), row(Ok(b"\x09"))];
-    let outcome = ring.append("0", &[series.as_bytes()], &rows, NOW_MS, |_| true);
+    let (outcome, _) = ring.append("0", &[series.as_bytes()], &rows, NOW_MS, |_| true, no_log);
     assert_eq!((outcome.kept, outcome.not_kept), (0, [(NotKept::BadLabels, 3)].into()));
 }
 
@@ -139,9 +146,11 @@ async fn series_must_be_known_and_tenants_are_apart() {
     store.append(append).unwrap().await.unwrap();
     let of = exemplar(NOW_MS, 0.5, "m");
     let row = |series| ExemplarRow { series, timestamp_ms: NOW_MS, value: 0.5, labels: Ok(of.labels.as_bytes()) };
-    let outcome = store.append_exemplars("0", &series, &[row(0), row(1), row(2)], NOW_MS);
+    let (outcome, pending) = store.append_exemplars("0", &series, &[row(0), row(1), row(2)], NOW_MS).unwrap();
+    pending.unwrap().await.unwrap();
     assert_eq!((outcome.kept, outcome.not_kept), (1, [(NotKept::UnknownSeries, 2)].into()));
-    let outcome = store.append_exemplars("1", &series, &[row(1)], NOW_MS);
+    let (outcome, pending) = store.append_exemplars("1", &series, &[row(1)], NOW_MS).unwrap();
+    assert!(pending.is_none());
     assert_eq!((outcome.kept, outcome.not_kept), (0, [(NotKept::UnknownSeries, 1)].into()));
     let all = |tenant| store.exemplars(tenant, |_| true, i64::MIN, i64::MAX);
     assert_eq!(all("0"), [SeriesExemplars { series: known, exemplars: vec![of.clone()] }]);
@@ -149,11 +158,96 @@ async fn series_must_be_known_and_tenants_are_apart() {
     let stats = store.stats().exemplars;
     assert_eq!((stats.exemplars, stats.exemplars_max, stats.kept), (1, 5, 1));
     assert_eq!(stats.not_kept, [(NotKept::UnknownSeries, 3)].into());
-    // a flush takes samples away, not exemplars; a restart forgets them
-    store.flush(NOW_MS).await.unwrap();
-    assert_eq!(all("0").len(), 1);
     store.close().await;
-    let store = Store::open(StoreConfig::at(dir.path()), NOW_MS).await.unwrap();
-    assert_eq!(store.exemplars("0", |_| true, i64::MIN, i64::MAX), []);
+}
+
+/// Random exemplars of two tenants in a small ring, flushes, and restarts, some of them with another size of the ring: after
+/// each restart it holds what it held.
+#[tokio::test]
+async fn a_restart_finds_them_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = |max| StoreConfig { exemplars_max: max, fsync_interval_ms: 0, ..StoreConfig::at(dir.path()) };
+    let all = |store: &Store| ["0", "1"].map(|tenant| store.exemplars(tenant, |_| true, i64::MIN, i64::MAX));
+    let names = ["a", "b", "c"].map(|name| labels("__name__", name));
+    let series: Vec<&[u8]> = names.iter().map(Labels::as_bytes).collect();
+    let mut dice = fastrand::Rng::with_seed(5);
+    let mut store = Store::open(config(7), NOW_MS).await.unwrap();
+    let (mut restarts, mut flushes, mut time) = (0, 0, 0);
+    while restarts < 12 || flushes < 12 {
+        time += dice.i64(0..3);
+        let tenant = ["0", "1"][dice.usize(..2)];
+        let samples = SampleRows {
+            labels: &series,
+            series: &[0, 1, 2],
+            timestamps_ms: &[NOW_MS; 3],
+            values: &[1.0; 3],
+            ..SampleRows::default()
+        };
+        let append = Append { tenant, origin: None, rows: Rows::Samples(samples), now_ms: NOW_MS };
+        store.append(append).unwrap().await.unwrap();
+        let of: Vec<Exemplar> = (0..dice.i64(0..4))
+            .map(|n| exemplar(time + n, [0.5, f64::NAN][dice.usize(..2)], ["x", "y"][dice.usize(..2)]))
+            .collect();
+        let mut rows = Vec::new();
+        for of in &of {
+            let Exemplar { labels, timestamp_ms, value } = of;
+            let (series, labels) = (dice.u32(..3), Ok(labels.as_bytes()));
+            rows.push(ExemplarRow { series, timestamp_ms: *timestamp_ms, value: *value, labels });
+        }
+        let (_, pending) = store.append_exemplars(tenant, &series, &rows, NOW_MS).unwrap();
+        if let Some(pending) = pending {
+            pending.await.unwrap();
+        }
+        if dice.u8(..12) == 0 {
+            store.flush(NOW_MS).await.unwrap();
+            flushes += 1;
+        }
+        if dice.u8(..12) == 0 {
+            let (before, stats) = (format!("{:?}", all(&store)), store.stats().exemplars);
+            store.close().await;
+            store = Store::open(config(7), NOW_MS).await.unwrap();
+            let again = store.stats().exemplars;
+            assert_eq!(format!("{:?}", all(&store)), before);
+            assert_eq!((again.oldest_ms, again.series), (stats.oldest_ms, stats.series));
+            assert_eq!((again.kept, again.evicted), (0, 0));
+            restarts += 1;
+        }
+    }
+    assert_eq!(store.stats().exemplars.exemplars, 7);
+    // a smaller ring takes the newest
+    let oldest_ms = store.stats().exemplars.oldest_ms;
     store.close().await;
+    let store = Store::open(config(3), NOW_MS).await.unwrap();
+    let stats = store.stats().exemplars;
+    assert!(stats.exemplars == 3 && stats.oldest_ms >= oldest_ms, "{stats:?}");
+    store.close().await;
+    // their records are no rows that a check or a restore would miss
+    let found = crate::verify(&config(3)).await.unwrap();
+    assert!(found.is_sound() && found.log_exemplar_records > 0, "{found:?}");
+    let store = Store::open(config(0), NOW_MS).await.unwrap();
+    assert_eq!(all(&store), [vec![], vec![]]);
+    store.close().await;
+}
+
+/// What does not fit is left out from the oldest on.
+#[test]
+fn the_newest_are_carried_over() {
+    let ring = Exemplars::new(5);
+    let series = labels("__name__", "a");
+    assert_eq!(ring.carry(1000, |_| panic!("there is nothing to write")), Ok(None));
+    (0..7).for_each(|n| push(&ring, &series, &exemplar(n, 1.0, "m")).unwrap());
+    let row = ExemplarsWriter::row_bytes_max("0", series.as_bytes(), &exemplar(0, 1.0, "m")) as u64;
+    for (bytes_max, expected) in [(u64::MAX, 2..7), (5 * row, 2..7), (5 * row - 1, 3..7), (row, 6..7), (row - 1, 7..7)]
+    {
+        let mut times = Vec::new();
+        let carried = ring.carry(bytes_max, |payload| {
+            let RecordRows::Exemplars(of) = record::decode(FrameKind::Exemplars, payload).unwrap().rows else {
+                panic!()
+            };
+            assert!(of.is_whole);
+            times.extend(of.rows.iter().map(|row| row.exemplar.timestamp_ms));
+            no_log(payload)
+        });
+        assert_eq!((times, carried.unwrap().is_some()), (expected.clone().collect(), !expected.is_empty()));
+    }
 }

@@ -5,8 +5,8 @@ use super::Position;
 /// First bytes of a segment.
 pub(crate) const MAGIC: &[u8; 4] = b"TWLG";
 /// Version of the segment format, the byte behind the magic.
-pub(crate) const VERSION: u8 = 3;
-/// The oldest version that is read: 1 knew no offsets, 2 no histograms.
+pub(crate) const VERSION: u8 = 4;
+/// The oldest version that is read: 1 knew no offsets, 2 no histograms, 3 no exemplars.
 const VERSION_MIN: u8 = 1;
 /// Bytes of a segment's header.
 pub(crate) const HEADER_BYTES: usize = 28;
@@ -27,11 +27,14 @@ pub(crate) enum FrameKind {
     Events = 3,
     /// An offset that brought no rows.
     Consumed = 4,
+    /// Exemplars.
+    Exemplars = 5,
 }
 
 impl FrameKind {
     fn from_byte(byte: u8) -> Option<FrameKind> {
-        const KINDS: [FrameKind; 4] = [FrameKind::Group, FrameKind::Samples, FrameKind::Events, FrameKind::Consumed];
+        const KINDS: [FrameKind; 5] =
+            [FrameKind::Group, FrameKind::Samples, FrameKind::Events, FrameKind::Consumed, FrameKind::Exemplars];
         KINDS.into_iter().find(|k| *k as u8 == byte)
     }
 }

@@ -4,8 +4,11 @@
 
 use proto::{Class, Events, Histogram, Labels, Table, events::Cells, samples::Family};
 
-use super::bytes::{Cursor, Malformed, put_bytes, put_varint, unzigzag, zigzag};
-use super::frame::FrameKind;
+use super::{
+    bytes::{Cursor, Malformed, put_bytes, put_varint, unzigzag, zigzag},
+    frame::FrameKind,
+    record_exemplars::{self, ExemplarsRecord},
+};
 use crate::append::{Consumed, Origin};
 
 /// Most rows in one record.
@@ -70,6 +73,7 @@ pub(crate) struct Record {
 pub(crate) enum RecordRows {
     Samples(SamplesRecord),
     Events(Events),
+    Exemplars(ExemplarsRecord),
     /// An offset alone.
     None,
 }
@@ -100,7 +104,7 @@ impl PartialEq for SamplesRecord {
 const HAS_ORIGIN: u8 = 1;
 const HAS_CONSUMED: u8 = 2;
 
-fn put_head(out: &mut Vec<u8>, head: &Head<'_>) {
+pub(super) fn put_head(out: &mut Vec<u8>, head: &Head<'_>) {
     put_bytes(out, head.tenant.as_bytes());
     let origin_bit = if head.origin.is_some() { HAS_ORIGIN } else { 0 };
     out.push(origin_bit | if head.consumed.is_some() { HAS_CONSUMED } else { 0 });
@@ -125,7 +129,7 @@ pub(crate) fn encode_consumed(consumed: Consumed<'_>) -> Vec<u8> {
 }
 
 /// Appends a block: its coding, then its bytes behind their length.
-fn put_block(out: &mut Vec<u8>, block: &[u8]) {
+pub(super) fn put_block(out: &mut Vec<u8>, block: &[u8]) {
     if block.len() >= COMPRESS_BYTES_MIN
         && let Ok(small) = zstd::bulk::compress(block, ZSTD_LEVEL)
         && small.len() < block.len()
@@ -139,7 +143,7 @@ fn put_block(out: &mut Vec<u8>, block: &[u8]) {
     put_bytes(out, block);
 }
 
-fn take_block(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Malformed> {
+pub(super) fn take_block(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Malformed> {
     match cursor.byte()? {
         PLAIN => Ok(cursor.bytes()?.to_vec()),
         ZSTD => {
@@ -448,6 +452,7 @@ pub(crate) fn decode(kind: FrameKind, payload: &[u8]) -> Result<Record, Malforme
         FrameKind::Events => RecordRows::Events(decode_events(&mut cursor)?),
         FrameKind::Consumed if consumed.is_none() => return Err(Malformed("an offset without its place")),
         FrameKind::Consumed => RecordRows::None,
+        FrameKind::Exemplars => RecordRows::Exemplars(record_exemplars::decode(&mut cursor)?),
         FrameKind::Group => return Err(Malformed("a group is no record")),
     };
     if !cursor.is_empty() {
@@ -460,7 +465,7 @@ fn class(n: u64) -> Result<Class, Malformed> {
     i32::try_from(n).ok().and_then(|n| Class::try_from(n).ok()).ok_or(Malformed("unknown class"))
 }
 
-fn row_count(cursor: &mut Cursor<'_>) -> Result<usize, Malformed> {
+pub(super) fn row_count(cursor: &mut Cursor<'_>) -> Result<usize, Malformed> {
     match usize::try_from(cursor.varint()?) {
         Ok(rows) if rows <= RECORD_ROWS_MAX => Ok(rows),
         _ => Err(Malformed("more rows than a record may have")),

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Position,
+    bytes::Malformed,
     frame::{self, FRAME_BYTES, FrameKind, HEADER_BYTES, Header, VERSION},
     record::{self, Record},
     segment_name, segment_number,
@@ -86,6 +87,62 @@ pub(crate) fn replay(
     Ok(replayed)
 }
 
+/// Steps that may be read ahead of the one that is being applied: reading and applying take about as long.
+const STEPS_AHEAD: usize = 8;
+
+/// What stands at a place of a segment.
+enum Step {
+    /// A frame of so many bytes, with its record or what is wrong with it.
+    Record { at: usize, bytes: usize, record: Box<Result<Record, Malformed>> },
+    /// A group: the log was sound up to here when it was written.
+    Group(Position),
+    /// No sound frame up to `next`, though these bytes were promised.
+    Gap { at: usize, next: usize },
+    /// Nothing promised from here on.
+    End(usize),
+}
+
+/// Gives every step of a segment from its first frame on, the end last, until `give` wants no more.
+fn read_steps(segment: u64, bytes: &[u8], give: impl Fn(Step) -> bool) {
+    let mut at = HEADER_BYTES;
+    loop {
+        let (step, next) = match frame::frame_at(segment, bytes, at) {
+            Some((kind, payload)) => {
+                let size = FRAME_BYTES + payload.len();
+                let step = match kind {
+                    FrameKind::Group => frame::proven(payload).map(Step::Group),
+                    _ => Some(Step::Record { at, bytes: size, record: Box::new(record::decode(kind, payload)) }),
+                };
+                (step, at + size)
+            }
+            None => match frame::next_frame(segment, bytes, at + 1) {
+                Some(next) if promised_behind(segment, bytes, at as u64, next) => (Some(Step::Gap { at, next }), next),
+                _ => {
+                    give(Step::End(at));
+                    return;
+                }
+            },
+        };
+        if step.is_some_and(|step| !give(step)) {
+            return;
+        }
+        at = next;
+    }
+}
+
+/// Whether some group from `next` on in this segment says that bytes behind `offset` were synced.
+fn promised_behind(segment: u64, bytes: &[u8], offset: u64, next: usize) -> bool {
+    let mut from = next;
+    while let Some(at) = frame::next_frame(segment, bytes, from) {
+        let Some((kind, payload)) = frame::frame_at(segment, bytes, at) else { return false };
+        if kind == FrameKind::Group && frame::proven(payload).is_some_and(|p| p > Position { segment, offset }) {
+            return true;
+        }
+        from = at + FRAME_BYTES + payload.len();
+    }
+    false
+}
+
 struct Walk<'a> {
     dir: &'a Path,
     segment: u64,
@@ -96,65 +153,50 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The offset behind the last sound frame of the segment.
+    /// The offset behind the last sound frame of the segment. Records are checked and decoded on a thread of their own
+    /// while those before them are applied.
     fn run(&mut self, apply: &mut impl FnMut(u64, Record) -> Result<(), String>) -> Result<usize, OpenError> {
-        let mut at = HEADER_BYTES;
-        let generation = match frame::read_header(self.bytes, self.segment) {
+        let (segment, bytes) = (self.segment, self.bytes);
+        let generation = match frame::read_header(bytes, segment) {
             Header::Generation(found) => found,
             Header::Version(found) => {
-                let file = self.dir.join(segment_name(self.segment)).display().to_string();
+                let file = self.dir.join(segment_name(segment)).display().to_string();
                 return Err(OpenError::Version { file, found: found.into(), known: VERSION.into() });
             }
-            Header::Blank | Header::Damaged => match frame::next_frame(self.segment, self.bytes, HEADER_BYTES) {
-                Some(next) if self.promised_behind(0, next) => {
+            Header::Blank | Header::Damaged => match frame::next_frame(segment, bytes, HEADER_BYTES) {
+                Some(next) if promised_behind(segment, bytes, 0, next) => {
                     // which generation its records are of is lost with the header, so all of them are
-                    self.damage(self.segment, 0, self.bytes.len() as u64, "the segment's header")?;
-                    return Ok(self.bytes.len());
+                    self.damage(segment, 0, bytes.len() as u64, "the segment's header")?;
+                    return Ok(bytes.len());
                 }
                 _ => return Ok(0),
             },
         };
         self.replayed.generation = self.replayed.generation.max(generation);
-        loop {
-            let Some((kind, payload)) = frame::frame_at(self.segment, self.bytes, at) else {
-                match frame::next_frame(self.segment, self.bytes, at + 1) {
-                    Some(next) if self.promised_behind(at as u64, next) => {
-                        self.damage(self.segment, at as u64, (next - at) as u64, "no sound record")?;
-                        at = next;
-                        continue;
+        std::thread::scope(|scope| {
+            let (give, steps) = std::sync::mpsc::sync_channel(STEPS_AHEAD);
+            std::thread::Builder::new()
+                .name("log-reader".into())
+                .spawn_scoped(scope, move || read_steps(segment, bytes, |step| give.send(step).is_ok()))
+                .map_err(|source| OpenError::Io { what: "starting a thread that reads the log".into(), source })?;
+            let mut end = HEADER_BYTES;
+            for step in steps {
+                match step {
+                    Step::Record { at, bytes, record } => {
+                        match (*record).map_err(|e| e.to_string()).and_then(|r| apply(generation, r)) {
+                            Ok(()) => self.replayed.records += 1,
+                            Err(what) => self.damage(segment, at as u64, bytes as u64, &what)?,
+                        }
                     }
-                    _ => return Ok(at),
-                }
-            };
-            if kind == FrameKind::Group {
-                if let Some(proven) = frame::proven(payload) {
-                    self.check_promise(proven)?;
-                }
-            } else {
-                match record::decode(kind, payload).map_err(|e| e.to_string()).and_then(|r| apply(generation, r)) {
-                    Ok(()) => self.replayed.records += 1,
-                    Err(what) => {
-                        self.damage(self.segment, at as u64, (FRAME_BYTES + payload.len()) as u64, &what)?;
+                    Step::Group(proven) => self.check_promise(proven)?,
+                    Step::Gap { at, next } => {
+                        self.damage(segment, at as u64, (next - at) as u64, "no sound record")?;
                     }
+                    Step::End(at) => end = at,
                 }
             }
-            at += FRAME_BYTES + payload.len();
-        }
-    }
-
-    /// Whether some group from `next` on in this segment says that bytes behind `offset` were synced.
-    fn promised_behind(&self, offset: u64, next: usize) -> bool {
-        let mut from = next;
-        while let Some(at) = frame::next_frame(self.segment, self.bytes, from) {
-            let Some((kind, payload)) = frame::frame_at(self.segment, self.bytes, at) else { return false };
-            if kind == FrameKind::Group
-                && frame::proven(payload).is_some_and(|p| p > Position { segment: self.segment, offset })
-            {
-                return true;
-            }
-            from = at + FRAME_BYTES + payload.len();
-        }
-        false
+            Ok(end)
+        })
     }
 
     /// A group says that the log was sound up to `proven`: was it, as far as we have read it?

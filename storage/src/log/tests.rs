@@ -14,9 +14,10 @@ use super::{
     Log, Position, Replayed,
     frame::{self, FrameKind, GROUP_BYTES, HEADER_BYTES},
     record::{self, Head, OwnedConsumed, OwnedOrigin, Record, RecordRows, SamplesRecord},
+    record_exemplars::{ExemplarsRecord, ExemplarsWriter, LoggedExemplar},
     replay, segment_name,
 };
-use crate::{Consumed, OnDamage, OpenError, Origin, disk::Files};
+use crate::{Consumed, Exemplar, OnDamage, OpenError, Origin, disk::Files};
 
 const ORIGIN: Origin<'static> = Origin { collector: "db1", epoch: 3, class: Class::Samples, sequence: 9 };
 
@@ -104,18 +105,35 @@ fn golden_bytes_of_version_1_are_read() {
     assert_eq!(replayed.end, Position { segment: 1, offset: golden.len() as u64 });
 }
 
-/// The bytes of version 2, samples with origin and place, events with a place and without, a place alone, are read; those of
-/// version 3, the same with histograms, are written too.
+fn exemplars() -> Vec<LoggedExemplar> {
+    let row = |tenant: &str, timestamp_ms, value, trace| LoggedExemplar {
+        tenant: tenant.into(),
+        series: Labels::from_pairs([("__name__", "up"), ("instance", "db1")]),
+        exemplar: Exemplar { labels: Labels::from_pairs([("trace_id", trace)]), timestamp_ms, value },
+    };
+    vec![row("0", 1_795_305_600_000, 0.25, "m"), row("acme", 1_795_305_599_000, f64::NAN, "n")]
+}
+
+fn encode_exemplars(rows: &[LoggedExemplar], is_whole: bool) -> Vec<u8> {
+    let mut writer = ExemplarsWriter::new();
+    rows.iter().for_each(|row| writer.put(&row.tenant, row.series.as_bytes(), &row.exemplar));
+    writer.payload(is_whole)
+}
+
+/// The bytes of version 2, samples with origin and place, events with a place and without, a place alone, and of version 3,
+/// the same with histograms, are read; those of version 4, exemplars too, are written as well.
 #[test]
-fn golden_bytes_of_versions_2_and_3() {
+fn golden_bytes_of_versions_2_to_4() {
     let v2 = include_bytes!("../../testdata/log-v2");
     let v3 = include_bytes!("../../testdata/log-v3");
-    for (golden, samples) in [(&v2[..], example()), (v3, with_histograms())] {
+    let v4 = include_bytes!("../../testdata/log-v4");
+    for (golden, samples) in [(&v2[..], example()), (v3, with_histograms()), (v4, with_histograms())] {
         check_golden(golden, samples);
     }
 }
 
 fn check_golden(golden: &[u8], samples: SamplesRecord) {
+    let is_present = golden[4] == frame::VERSION;
     let events = logs(&[("db1", 5, Some("hello")), ("db2", 7, None)]);
     let mut bytes = frame::header(1, 1).to_vec();
     let put = |kind, payload: &[u8], bytes: &mut Vec<u8>| {
@@ -129,21 +147,31 @@ fn check_golden(golden: &[u8], samples: SamplesRecord) {
     put(FrameKind::Events, &record::encode_events(&of_events, &events, None), &mut bytes);
     put(FrameKind::Events, &record::encode_events(&head("acme"), &events, None), &mut bytes);
     put(FrameKind::Consumed, &record::encode_consumed(consumed(300)), &mut bytes);
+    if is_present {
+        put(FrameKind::Exemplars, &encode_exemplars(&exemplars()[..1], false), &mut bytes);
+        put(FrameKind::Exemplars, &encode_exemplars(&exemplars(), true), &mut bytes);
+    }
     let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    // version 2 differs in its header alone, by which it is known
+    // older versions differ in their header alone, by which they are known
     assert_eq!(hex(&bytes[HEADER_BYTES..]), hex(&golden[HEADER_BYTES..]));
-    assert!(golden[4] == 2 || hex(&bytes) == hex(golden));
+    assert!(!is_present || hex(&bytes) == hex(golden));
 
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(segment_name(1)), golden).unwrap();
     let (records, replayed) = read(dir.path(), OnDamage::Stop).unwrap();
     let (samples, events) = (RecordRows::Samples(samples), RecordRows::Events(events));
-    let expected = [
+    let mut expected = vec![
         Record { tenant: "0".into(), origin: Some(owned(ORIGIN)), consumed: owned_consumed(40), rows: samples },
         Record { tenant: "acme".into(), origin: None, consumed: owned_consumed(41), rows: events.clone() },
         Record { tenant: "acme".into(), origin: None, consumed: None, rows: events },
         Record { tenant: String::new(), origin: None, consumed: owned_consumed(300), rows: RecordRows::None },
     ];
+    if is_present {
+        for (rows, is_whole) in [(exemplars()[..1].to_vec(), false), (exemplars(), true)] {
+            let rows = RecordRows::Exemplars(ExemplarsRecord { is_whole, rows });
+            expected.push(Record { tenant: String::new(), origin: None, consumed: None, rows });
+        }
+    }
     assert_eq!(records, expected);
     assert_eq!(replayed.end, Position { segment: 1, offset: golden.len() as u64 });
 }
@@ -179,6 +207,7 @@ proptest! {
         let _ = record::decode(FrameKind::Samples, &bytes);
         let _ = record::decode(FrameKind::Events, &bytes);
         let _ = record::decode(FrameKind::Consumed, &bytes);
+        let _ = record::decode(FrameKind::Exemplars, &bytes);
     }
 
     #[test]
@@ -191,6 +220,10 @@ proptest! {
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
         let _ = record::decode(FrameKind::Events, &bytes);
+        let mut bytes = encode_exemplars(&exemplars(), true);
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        let _ = record::decode(FrameKind::Exemplars, &bytes);
     }
 }
 
@@ -225,7 +258,7 @@ fn write_log(dir: &std::path::Path, groups: usize, segment_bytes: u64) -> Vec<Po
 fn timestamps(records: &[Record]) -> Vec<i64> {
     let ts = |r: &Record| match &r.rows {
         RecordRows::Events(e) => e.ts_ms(0),
-        RecordRows::Samples(_) | RecordRows::None => -1,
+        RecordRows::Samples(_) | RecordRows::Exemplars(_) | RecordRows::None => -1,
     };
     records.iter().map(ts).collect()
 }
@@ -313,9 +346,9 @@ fn a_lost_segment_is_said() {
 fn a_later_version_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let mut header = frame::header(1, 1);
-    header[4] = 4;
+    header[4] = 5;
     let crc = crc32c::crc32c(&header[..24]);
     header[24..].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(dir.path().join(segment_name(1)), header).unwrap();
-    assert!(matches!(read(dir.path(), OnDamage::Skip), Err(OpenError::Version { found: 4, known: 3, .. })));
+    assert!(matches!(read(dir.path(), OnDamage::Skip), Err(OpenError::Version { found: 5, known: 4, .. })));
 }

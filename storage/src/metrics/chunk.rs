@@ -199,7 +199,7 @@ impl ChunkDecoder {
 
 /// Makes timestamps strictly ascending; of equal ones the sample that stands last stays. Cheap when nothing is to do.
 pub(crate) fn resolve(timestamps: &mut Vec<i64>, values: &mut Vec<f64>) {
-    if timestamps.windows(2).all(|pair| pair[0] < pair[1]) {
+    if is_ascending(timestamps) {
         return;
     }
     let mut order: Vec<u32> = (0..timestamps.len() as u32).collect();
@@ -214,4 +214,45 @@ pub(crate) fn resolve(timestamps: &mut Vec<i64>, values: &mut Vec<f64>) {
     let sorted_ts = kept.iter().map(|&i| timestamps[i as usize]).collect();
     let sorted_values = kept.iter().map(|&i| values[i as usize]).collect();
     (*timestamps, *values) = (sorted_ts, sorted_values);
+}
+
+/// Whether each is later than the one before. A block is compared without a branch, since nearly always the answer is yes.
+fn is_ascending(timestamps: &[i64]) -> bool {
+    const BLOCK: usize = 64;
+    let Some(next) = timestamps.get(1..) else { return true };
+    let mut blocks = timestamps.chunks(BLOCK).zip(next.chunks(BLOCK));
+    blocks.all(|(a, b)| a.iter().zip(b).fold(true, |all, (a, b)| all & (a < b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One sample that came late or twice is found wherever it stands.
+    #[test]
+    fn one_sample_a_timestamp_in_order() {
+        for len in 1..140 {
+            let times: Vec<i64> = (0..len).map(|i| i * 10).collect();
+            let values: Vec<f64> = times.iter().map(|t| *t as f64).collect();
+            let (mut resolved, mut of) = (times.clone(), values.clone());
+            resolve(&mut resolved, &mut of);
+            assert_eq!((&resolved, &of), (&times, &values));
+            for at in 0..len as usize {
+                let (mut late, mut of) = (times.clone(), values.clone());
+                late.push(times[at]);
+                of.push(-1.0);
+                let mut expected = values.clone();
+                expected[at] = -1.0;
+                resolve(&mut late, &mut of);
+                assert_eq!((&late, &of), (&times, &expected), "{at} of {len}");
+                if at > 0 {
+                    let (mut swapped, mut of) = (times.clone(), values.clone());
+                    swapped.swap(at - 1, at);
+                    of.swap(at - 1, at);
+                    resolve(&mut swapped, &mut of);
+                    assert_eq!((&swapped, &of), (&times, &values), "{at} of {len}");
+                }
+            }
+        }
+    }
 }

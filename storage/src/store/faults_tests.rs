@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    ObjectStoreConfig,
+    ExemplarRow, ObjectStoreConfig,
     disk::{
         Disk,
         faulty::{Fault, FaultyDisk},
@@ -165,4 +165,68 @@ async fn every_operation_may_fail() {
             with_fault(at, fault).await;
         }
     }
+}
+
+/// Appends an exemplar of `up` at each of these times, flushing after every third, until nothing works any more; which were
+/// acknowledged.
+async fn run_exemplars(store: &Store, times: &[i64]) -> Vec<bool> {
+    let up = Labels::from_pairs([("__name__", "up")]);
+    let of = Labels::from_pairs([("trace_id", "m")]);
+    let mut acknowledged = Vec::new();
+    for (n, at) in times.iter().enumerate() {
+        let series = [up.as_bytes()];
+        let rows = SampleRows {
+            labels: &series,
+            series: &[0],
+            timestamps_ms: &[*at],
+            values: &[1.0],
+            ..SampleRows::default()
+        };
+        let append = Append { tenant: "0", origin: None, rows: Rows::Samples(rows), now_ms: T0 };
+        let _ = store.append(append).map(drop); // the exemplar behind it waits for both
+        let row = ExemplarRow { series: 0, timestamp_ms: *at, value: 1.0, labels: Ok(of.as_bytes()) };
+        acknowledged.push(match store.append_exemplars("0", &series, &[row], T0 + DAY_MS) {
+            Ok((_, Some(pending))) => pending.await.is_ok(),
+            _ => false,
+        });
+        if n % 3 == 2 {
+            let _ = store.flush(T0).await; // a failure here is part of the test: nothing may be lost by it
+        }
+    }
+    acknowledged
+}
+
+/// Operations, and how many acknowledged exemplars were found again after a crash: all, whatever failed before it.
+async fn exemplars_with_fault(at: u64, fault: Fault) -> (u64, usize) {
+    let what = format!("{fault:?} at operation {at}");
+    let times: Vec<i64> = (0..8).map(|n| T0 + n * 1000).collect();
+    let dir = directory();
+    let disk = FaultyDisk::with_fault(at, fault);
+    let mut acknowledged = Vec::new();
+    if let Ok(store) = open(dir.path(), &disk).await {
+        acknowledged = run_exemplars(&store, &times).await;
+        drop(store);
+    }
+    let operations = disk.operations();
+    disk.crash(dir.path(), &mut fastrand::Rng::with_seed(at)).unwrap();
+    let store = open(dir.path(), &FaultyDisk::default()).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+    let found = store.exemplars("0", |_| true, i64::MIN, i64::MAX);
+    let found: Vec<i64> = found.iter().flat_map(|of| &of.exemplars).map(|e| e.timestamp_ms).collect();
+    let promised: Vec<&i64> = times.iter().zip(&acknowledged).filter(|(_, ok)| **ok).map(|(time, _)| time).collect();
+    assert!(promised.iter().all(|time| found.contains(time)), "{what}: {promised:?} are not all of {found:?}");
+    assert!(found.iter().all(|time| times.contains(time)) && found.is_sorted_by(|a, b| a < b), "{what}: {found:?}");
+    (operations, promised.len())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_may_fail_under_exemplars() {
+    let (operations, kept) = exemplars_with_fault(u64::MAX, Fault::Eio).await;
+    assert!(operations > 20 && kept == 8, "{operations} operations, {kept} kept");
+    let mut kept = 0;
+    for at in 0..operations {
+        for fault in [Fault::Eio, Fault::Full, Fault::Crash] {
+            kept += exemplars_with_fault(at, fault).await.1;
+        }
+    }
+    assert!(kept > 100, "{kept}");
 }
