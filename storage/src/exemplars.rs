@@ -29,6 +29,9 @@ pub const EXEMPLARS_MAX: usize = 10_000_000;
 /// Most characters of an exemplar's labels, names and values together.
 pub const LABEL_CHARS_MAX: usize = 128;
 
+/// Most bytes of one record of all, before compression.
+const ROOM_MAX: usize = RECORD_BYTES_MAX / 2;
+
 const _: () = assert!(EXEMPLARS_DEFAULT <= EXEMPLARS_MAX);
 
 /// One exemplar.
@@ -153,6 +156,8 @@ struct Ring {
     kept: u64,
     evicted: u64,
     not_kept: BTreeMap<NotKept, u64>,
+    /// Whether it has some that the log refused: the next record is to have all.
+    is_ahead: bool,
 }
 
 struct Entry {
@@ -273,10 +278,13 @@ impl Exemplars {
         }
         ring.kept += outcome.kept;
         outcome.not_kept.iter().for_each(|(why, n)| *ring.not_kept.entry(*why).or_default() += n);
-        let at = match outcome.kept {
-            0 => Ok(None),
-            _ => log(&writer.payload(false)).map(Some),
+        let payload = match (ring.is_ahead, outcome.kept) {
+            (true, _) => ring.whole(ROOM_MAX),
+            (false, 0) => None,
+            (false, _) => Some(writer.payload(false)),
         };
+        let at = payload.map(|payload| log(&payload)).transpose();
+        ring.is_ahead = at.is_err();
         (outcome, at)
     }
 
@@ -287,27 +295,10 @@ impl Exemplars {
         bytes_max: u64,
         log: impl FnOnce(&[u8]) -> Result<Position, Failure>,
     ) -> Result<Option<Position>, Failure> {
-        let room = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(RECORD_BYTES_MAX / 2);
+        let room = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(ROOM_MAX);
+        // held until the log has them: what comes meanwhile stands behind them
         let ring = self.ring.read();
-        let in_order = || {
-            let (newer, older) = ring.entries.split_at(ring.next.min(ring.entries.len()));
-            older.iter().chain(newer)
-        };
-        let mut bytes = 0;
-        let fits = in_order().rev().take(RECORD_ROWS_MAX).take_while(|entry| {
-            bytes +=
-                ExemplarsWriter::row_bytes_max(&entry.series.tenant, entry.series.labels.as_bytes(), &entry.exemplar);
-            bytes <= room
-        });
-        let fits = fits.count();
-        if fits == 0 {
-            return Ok(None);
-        }
-        let mut writer = ExemplarsWriter::new();
-        for entry in in_order().skip(ring.entries.len() - fits) {
-            writer.put(&entry.series.tenant, entry.series.labels.as_bytes(), &entry.exemplar);
-        }
-        log(&writer.payload(true)).map(Some)
+        ring.whole(room).map(|payload| log(&payload)).transpose()
     }
 
     /// Puts logged ones into the ring; counters stay. What was in there already is not taken twice.
@@ -403,6 +394,25 @@ impl Ring {
         }
         self.next = (slot + 1) % max;
         Ok(slot)
+    }
+
+    /// A record of the newest, as many as have room in so many bytes before compression.
+    fn whole(&self, room: usize) -> Option<Vec<u8>> {
+        let in_order = || {
+            let (newer, older) = self.entries.split_at(self.next.min(self.entries.len()));
+            older.iter().chain(newer)
+        };
+        let mut bytes = 0;
+        let fits = in_order().rev().take(RECORD_ROWS_MAX).take_while(|Entry { series, exemplar, .. }| {
+            bytes += ExemplarsWriter::row_bytes_max(&series.tenant, series.labels.as_bytes(), exemplar);
+            bytes <= room
+        });
+        let fits = fits.count();
+        let mut writer = ExemplarsWriter::new();
+        for Entry { series, exemplar, .. } in in_order().skip(self.entries.len() - fits) {
+            writer.put(&series.tenant, series.labels.as_bytes(), exemplar);
+        }
+        (fits > 0).then(|| writer.payload(true))
     }
 
     /// Takes an entry, the oldest of its series, out of its chain.

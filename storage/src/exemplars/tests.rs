@@ -229,6 +229,39 @@ async fn a_restart_finds_them_in_the_log() {
     store.close().await;
 }
 
+/// What the log refused is in the next record that it takes, though the ring has it and takes it for a duplicate by then.
+#[test]
+fn what_the_log_refused_is_logged_with_the_next() {
+    let ring = Exemplars::new(5);
+    let series = labels("__name__", "a");
+    push(&ring, &series, &exemplar(1, 1.0, "m")).unwrap();
+    let send = |of: &Exemplar, log: &mut dyn FnMut(&[u8]) -> Result<Position, Failure>| {
+        let labels = Ok(of.labels.as_bytes());
+        let row = ExemplarRow { series: 0, timestamp_ms: of.timestamp_ms, value: of.value, labels };
+        ring.append("0", &[series.as_bytes()], &[row], NOW_MS, |_| true, log)
+    };
+    let full = || Failure::Full("no room".into());
+    let (outcome, at) = send(&exemplar(2, 1.0, "m"), &mut |_| Err(full()));
+    assert_eq!((outcome.kept, at), (1, Err(full())));
+    let mut logged = Vec::new();
+    let mut log = |payload: &[u8]| {
+        logged.push(record::decode(FrameKind::Exemplars, payload).unwrap().rows);
+        no_log(payload)
+    };
+    let (outcome, at) = send(&exemplar(2, 1.0, "m"), &mut log);
+    assert_eq!((outcome.not_kept, at), ([(NotKept::Duplicate, 1)].into(), Ok(Some(Position::default()))));
+    assert_eq!(send(&exemplar(2, 1.0, "m"), &mut log).1, Ok(None), "now it is in the log");
+    send(&exemplar(3, 1.0, "m"), &mut log).1.unwrap();
+    let of: Vec<(bool, Vec<i64>)> = logged
+        .iter()
+        .map(|rows| match rows {
+            RecordRows::Exemplars(of) => (of.is_whole, of.rows.iter().map(|row| row.exemplar.timestamp_ms).collect()),
+            _ => panic!("{rows:?}"),
+        })
+        .collect();
+    assert_eq!(of, [(true, vec![1, 2]), (false, vec![3])]);
+}
+
 /// What does not fit is left out from the oldest on.
 #[test]
 fn the_newest_are_carried_over() {
