@@ -1,8 +1,14 @@
 //! Log records of databases, the same every time, sent as a collector sends them; and the same lines as a plain file.
 
-use std::{io::Write, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io::Write,
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use proto::{
     Batch, Class, EventsBuilder, Labels, Payload, Table,
     batch::Source,
@@ -164,19 +170,32 @@ pub async fn send(grpc: &str, all: u64, times: (i64, i64)) -> Result<()> {
             }
         }
     });
+    let (mut unacknowledged, mut refused) = (VecDeque::new(), BTreeSet::new());
     while durable < batches {
-        while sent < batches && sent - durable < UNACKNOWLEDGED_MAX {
-            let bytes = ready.recv().await.context("batches are made until the last")?;
-            say(collector_message::Message::Batch(bytes.into())).await?;
+        while refused.is_empty() && sent < batches && sent - durable < UNACKNOWLEDGED_MAX {
+            let bytes: Bytes = ready.recv().await.context("batches are made until the last")?.into();
+            unacknowledged.push_back(bytes.clone());
+            say(collector_message::Message::Batch(bytes)).await?;
             sent += 1;
         }
         match inbound.message().await?.and_then(|m| m.message) {
             Some(server_message::Message::Ack(ack)) => {
-                if let Some(refusal) = ack.refusals.first() {
-                    bail!("refused: {} {}", refusal.reason, refusal.detail);
+                for refusal in &ack.refusals {
+                    ensure!(!refusal.r#final, "refused: {} {}", refusal.reason, refusal.detail);
+                    refused.insert(refusal.sequence);
                 }
                 let logs = ack.durable.iter().filter(|d| d.class == Class::Logs as i32);
-                durable = logs.map(|d| d.sequence).max().unwrap_or(durable);
+                let reached = logs.map(|d| d.sequence).max().unwrap_or(durable);
+                unacknowledged.drain(..(reached - durable) as usize);
+                durable = reached;
+                // as collectors do: once all that is under way was refused for now, it is sent again, in order
+                if !refused.is_empty() && refused.len() == unacknowledged.len() {
+                    tokio::time::sleep(Duration::from_millis(ack.slow_down_ms.into())).await;
+                    refused.clear();
+                    for bytes in &unacknowledged {
+                        say(collector_message::Message::Batch(bytes.clone())).await?;
+                    }
+                }
             }
             Some(_) => {}
             None => bail!("the server ended the stream"),
