@@ -156,6 +156,18 @@ impl Log {
         self.shared.progress.subscribe()
     }
 
+    /// Resolves once all up to a position is synced, or with why it will not be.
+    pub(crate) fn reached(&self, at: Position) -> impl Future<Output = Result<(), Failure>> + Send + 'static + use<> {
+        let mut progress = self.progress();
+        async move {
+            match progress.wait_for(|p| p.synced >= at || p.failure.is_some()).await {
+                Ok(p) if p.synced >= at => Ok(()),
+                Ok(p) => Err(p.failure.clone().unwrap_or(Failure::Closed)),
+                Err(_) => Err(Failure::Closed),
+            }
+        }
+    }
+
     /// Takes a record into the buffer; the answer is the position at which it will be durable. On failure nothing was taken.
     pub(crate) fn append(&self, kind: FrameKind, payload: &[u8]) -> Result<Position, Failure> {
         let mut state = self.shared.state.lock();

@@ -408,15 +408,8 @@ impl Inner {
     }
 
     pub(crate) fn pending(&self, at: Position, outcome: Outcome) -> PendingAppend {
-        let mut progress = self.log.progress();
-        PendingAppend(Box::pin(async move {
-            let reached = progress.wait_for(|p| p.synced >= at || p.failure.is_some()).await;
-            let Ok(reached) = reached else { return Err(AppendError::Closed) };
-            match &reached.failure {
-                Some(failure) if reached.synced < at => Err(refused(failure)),
-                _ => Ok(outcome),
-            }
-        }))
+        let reached = self.log.reached(at);
+        PendingAppend(Box::pin(async move { reached.await.map(|()| outcome).map_err(|failure| refused(&failure)) }))
     }
 
     fn stats(&self) -> StoreStats {

@@ -131,13 +131,7 @@ impl Inner {
         let carry = move || exemplars.carry(bytes_max, |payload| log.append(FrameKind::Exemplars, payload));
         let carried = tokio::task::spawn_blocking(carry).await.map_err(|e| encode_error("exemplars", e))?;
         if let Some(at) = carried.map_err(stopped)? {
-            let mut progress = self.log.progress();
-            let reached = progress.wait_for(|p| p.synced >= at || p.failure.is_some()).await;
-            match reached.map(|p| if p.synced >= at { None } else { p.failure.clone() }) {
-                Ok(None) => {}
-                Ok(Some(failure)) => return Err(stopped(failure)),
-                Err(_) => return Err(stopped(Failure::Closed)),
-            }
+            self.log.reached(at).await.map_err(stopped)?;
         }
         sealed.has_exemplars_carried.store(true, Ordering::Relaxed);
         Ok(())
