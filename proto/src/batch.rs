@@ -197,6 +197,14 @@ fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 
 fn decompress(frame: &[u8]) -> Result<Vec<u8>, BatchError> {
     use std::io::Read;
+    // ours say their size: they are unpacked in one piece
+    if let Ok(Some(size)) = zstd::zstd_safe::get_frame_content_size(frame) {
+        if size > DECODED_BYTES_MAX as u64 {
+            let found = usize::try_from(size).unwrap_or(usize::MAX);
+            return Err(BatchError::TooLarge { what: "decoded bytes", found, max: DECODED_BYTES_MAX });
+        }
+        return zstd::bulk::decompress(frame, size as usize).map_err(BatchError::Zstd);
+    }
     let mut bytes = Vec::new();
     let decoder = zstd::stream::read::Decoder::with_buffer(frame).map_err(BatchError::Zstd)?;
     decoder.take(DECODED_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(BatchError::Zstd)?;

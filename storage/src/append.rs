@@ -57,6 +57,16 @@ pub enum Rows<'a> {
     Events(&'a proto::Events),
 }
 
+impl Rows<'_> {
+    /// Their class.
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Rows::Samples(_) => Class::Samples,
+            Rows::Events(events) => events.table.class(),
+        }
+    }
+}
+
 /// Samples as borrowed columns; `series`, `timestamps_ms` and `values` are of one length.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SampleRows<'a> {

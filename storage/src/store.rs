@@ -5,8 +5,9 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicU64},
 };
 
+use arrow::array::RecordBatch;
 use parking_lot::Mutex;
-use proto::{Class, Events, refusal::Refusal};
+use proto::{Class, Events, Table, refusal::Refusal, tables::class_name};
 use tokio::sync::broadcast;
 
 use crate::{
@@ -53,6 +54,19 @@ pub(crate) struct Inner {
     pub(crate) backing_up: tokio::sync::Mutex<()>,
     notices: broadcast::Sender<Notice>,
     pub(crate) _lock: Option<DirLock>,
+}
+
+/// Rows on their way in.
+enum Work<'a> {
+    Samples(&'a SampleRows<'a>),
+    Events(Table, MadeEvents),
+}
+
+/// Event rows ready for head and log.
+struct MadeEvents {
+    batch: RecordBatch,
+    payload: Vec<u8>,
+    refused: Refused,
 }
 
 /// Everything that appends, reads and upkeep share; held for microseconds.
@@ -272,20 +286,21 @@ impl Store {
 impl Inner {
     fn append(&self, append: &Append<'_>, at: Option<Consumed<'_>>) -> Result<(Position, Outcome), AppendError> {
         self.check_lost()?;
+        let head = record::Head { tenant: append.tenant, origin: append.origin, consumed: at };
+        let work = match &append.rows {
+            Rows::Samples(rows) => Work::Samples(rows),
+            Rows::Events(events) => {
+                // what takes time is done before the lock is taken that all others wait for
+                if let Some(known) = self.answered(&mut self.state.lock(), append, at)? {
+                    return Ok(known);
+                }
+                Work::Events(events.table, self.make_events(&head, events, append.now_ms)?)
+            }
+        };
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        if let Some(durable_at) = append.origin.as_ref().and_then(|origin| state.sources.duplicate(origin)) {
-            let durable_at = match at {
-                None => durable_at,
-                Some(at) => self.consume(state, at, append.now_ms)?,
-            };
-            state.counters.duplicates += 1;
-            return Ok((durable_at, Outcome::Duplicate));
-        }
-        let head_bytes = state.head_size().bytes();
-        if head_bytes >= self.config.head_bytes_max {
-            let max = self.config.head_bytes_max;
-            return Err(AppendError::Full(format!("the head holds {head_bytes} of {max} bytes until it is flushed")));
+        if let Some(known) = self.answered(state, append, at)? {
+            return Ok(known);
         }
         let tenant: Arc<str> = append.tenant.into();
         if !state.tenants.contains_key(&tenant) {
@@ -294,16 +309,9 @@ impl Inner {
             }
             state.tenants.insert(tenant.clone(), Tenant::new(BTreeMap::new()));
         }
-        let head = record::Head { tenant: append.tenant, origin: append.origin, consumed: at };
-        let (durable_at, rows, refused, class) = match &append.rows {
-            Rows::Samples(rows) => {
-                let (at, rows, refused) = self.append_samples(state, &head, rows, append.now_ms)?;
-                (at, rows, refused, Class::Samples)
-            }
-            Rows::Events(events) => {
-                let (at, rows, refused) = self.append_events(state, &head, events, append.now_ms)?;
-                (at, rows, refused, events.table.class())
-            }
+        let (durable_at, rows, refused) = match work {
+            Work::Samples(rows) => self.append_samples(state, &head, rows, append.now_ms)?,
+            Work::Events(table, made) => self.append_events(state, &head, table, made)?,
         };
         if let Some(origin) = &append.origin {
             let synced = self.log.progress().borrow().synced;
@@ -320,9 +328,27 @@ impl Inner {
         drop(guard);
         if rows > 0 {
             // nobody listening is no error
-            let _ = self.notices.send(Notice { tenant, class, rows });
+            let _ = self.notices.send(Notice { tenant, class: append.rows.class(), rows });
         }
         Ok((durable_at, Outcome::Stored { rows, refused: refused.into_iter().collect() }))
+    }
+
+    /// What can be said of rows without storing them: they were here before, or there is no room.
+    fn answered(
+        &self,
+        state: &mut State,
+        append: &Append<'_>,
+        at: Option<Consumed<'_>>,
+    ) -> Result<Option<(Position, Outcome)>, AppendError> {
+        let Some(durable_at) = append.origin.as_ref().and_then(|origin| state.sources.duplicate(origin)) else {
+            return self.check_room(state.head_size(), append.rows.class()).map(|()| None);
+        };
+        let durable_at = match at {
+            None => durable_at,
+            Some(at) => self.consume(state, at, append.now_ms)?,
+        };
+        state.counters.duplicates += 1;
+        Ok(Some((durable_at, Outcome::Duplicate)))
     }
 
     fn check_lost(&self) -> Result<(), AppendError> {
@@ -374,21 +400,16 @@ impl Inner {
         }
     }
 
-    fn append_events(
-        &self,
-        state: &mut State,
-        of: &record::Head<'_>,
-        events: &Events,
-        now_ms: i64,
-    ) -> Result<(Position, u64, Refused), AppendError> {
-        let table = events.table;
-        let window = Window::new(&self.config.limits, self.config.retention.of(Some(table)).age_ms, now_ms);
-        let mut counts = Refused::new();
+    /// What event rows become in head and log, without those that are refused.
+    fn make_events(&self, of: &record::Head<'_>, events: &Events, now_ms: i64) -> Result<MadeEvents, AppendError> {
+        let age_ms = self.config.retention.of(Some(events.table)).age_ms;
+        let window = Window::new(&self.config.limits, age_ms, now_ms);
+        let mut refused = Refused::new();
         let keep: Vec<u32> = (0..events.rows() as u32)
             .filter(|row| match window.refuse(events.ts_ms(*row as usize)) {
                 None => true,
                 Some(refusal) => {
-                    *counts.entry(refusal).or_insert(0) += 1;
+                    *refused.entry(refusal).or_insert(0) += 1;
                     false
                 }
             })
@@ -399,12 +420,42 @@ impl Inner {
         if payload.len() > record::RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { what: "bytes", found: payload.len(), max: record::RECORD_BYTES_MAX });
         }
+        Ok(MadeEvents { batch, payload, refused })
+    }
+
+    fn append_events(
+        &self,
+        state: &mut State,
+        of: &record::Head<'_>,
+        table: Table,
+        made: MadeEvents,
+    ) -> Result<(Position, u64, Refused), AppendError> {
         let Some(head) = state.tenants.get_mut(of.tenant) else { return Err(AppendError::Closed) };
-        let at = self.log.append(FrameKind::Events, &payload).map_err(|failure| refused(&failure))?;
-        if !keep.is_empty() {
-            head.put_events(table, batch)?;
+        let at = self.log.append(FrameKind::Events, &made.payload).map_err(|failure| refused(&failure))?;
+        let rows = made.batch.num_rows();
+        if rows > 0 {
+            head.put_events(table, made.batch)?;
         }
-        Ok((at, keep.len() as u64, counts))
+        Ok((at, rows as u64, made.refused))
+    }
+
+    /// Whether the head takes more rows of a class. Its last eighth is for what is more important than other events: samples,
+    /// what alerts did, and what was lost, so that a flood of logs does not blind the rules.
+    fn check_room(&self, head: HeadSize, class: Class) -> Result<(), AppendError> {
+        let max = self.config.head_bytes_max;
+        let kept_free = match class {
+            Class::Samples | Class::AlertEvents | Class::Gaps => 0,
+            _ => max.saturating_sub(head.series_bytes as u64) / 8,
+        };
+        if head.bytes() < max - kept_free {
+            return Ok(());
+        }
+        let (held, class) = (head.bytes(), class_name(class));
+        let free = match kept_free {
+            0 => String::new(),
+            free => format!(", of which {free} are not for {class},"),
+        };
+        Err(AppendError::Full(format!("the head holds {held} of {max} bytes{free} until it is flushed")))
     }
 
     pub(crate) fn pending(&self, at: Position, outcome: Outcome) -> PendingAppend {

@@ -4,8 +4,6 @@
 //! the bit of one run of a needle has no row with the needle. Runs of five tell ids and numbers apart, runs of three serve
 //! short needles. Case is folded away first, on both sides. A bit may stand for several runs: then a block is read in vain.
 
-/// Lengths of the runs, bytes.
-const LENGTHS: [usize; 2] = [3, 5];
 /// Bits of a run's hash, and of the largest filter's index.
 const BITS_LOG_MAX: u32 = 20;
 /// The smallest filter's.
@@ -31,35 +29,56 @@ pub(crate) fn fold(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The hashes of a folded text's runs.
+/// The hashes of a folded text's runs of three and of five bytes.
 fn hashes(folded: &[u8]) -> impl Iterator<Item = u32> + '_ {
-    LENGTHS.into_iter().flat_map(move |n| {
-        folded.windows(n).map(move |run| {
-            let bytes = run.iter().fold(n as u64, |sum, byte| sum << 8 | *byte as u64);
-            let mixed = bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> (64 - BITS_LOG_MAX)) as u32
-        })
-    })
+    folded.array_windows().map(hash::<3>).chain(folded.array_windows().map(hash::<5>))
 }
+
+fn hash<const N: usize>(run: &[u8; N]) -> u32 {
+    let bytes = run.iter().fold(N as u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let mixed = bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> (64 - BITS_LOG_MAX)) as u32
+}
+
+/// Bytes of a word, and of its front, whose runs end within it.
+const WORD_BYTES: usize = 8;
+const STEP: usize = WORD_BYTES - 4;
+/// Logarithm of the number of words remembered.
+const WORDS_LOG: u32 = 12;
+/// No text has these bytes: they are not UTF-8.
+const NO_WORD: u64 = u64::MAX;
 
 /// Gathers the runs of a block's texts.
 pub(crate) struct GramsBuilder {
-    bits: Vec<u64>,
+    /// Words that the block has had, each at its hash: most of what a log says it has said before, and is known by one look.
+    words: Box<[u64; 1 << WORDS_LOG]>,
+    bits: Box<[u64; 1 << (BITS_LOG_MAX - 6)]>,
     folded: Vec<u8>,
     has_text: bool,
 }
 
 impl GramsBuilder {
     pub(crate) fn new() -> GramsBuilder {
-        GramsBuilder { bits: vec![0; 1 << (BITS_LOG_MAX - 6)], folded: Vec::new(), has_text: false }
+        let words = Box::new([NO_WORD; 1 << WORDS_LOG]);
+        GramsBuilder { words, bits: Box::new([0; 1 << (BITS_LOG_MAX - 6)]), folded: Vec::new(), has_text: false }
     }
 
     pub(crate) fn add(&mut self, text: &str) {
         self.has_text = true;
         fold(text, &mut self.folded);
-        for hash in hashes(&self.folded) {
-            self.bits[hash as usize / 64] |= 1 << (hash % 64);
+        let mut set = |hash: u32| self.bits[hash as usize / 64] |= 1 << (hash % 64);
+        let mut rest = &self.folded[..];
+        while let Some(bytes) = rest.first_chunk::<WORD_BYTES>() {
+            let word = u64::from_le_bytes(*bytes);
+            let known = &mut self.words[(word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - WORDS_LOG)) as usize];
+            if *known != word {
+                *known = word;
+                bytes[..STEP + 2].array_windows().map(hash::<3>).for_each(&mut set);
+                bytes.array_windows().map(hash::<5>).for_each(&mut set);
+            }
+            rest = &rest[STEP..];
         }
+        hashes(rest).for_each(set);
     }
 
     /// Appends the filter and begins a new one: the logarithm of its bits in one byte, 0 if there was no text, then the bits,
@@ -80,6 +99,7 @@ impl GramsBuilder {
         out.push(log as u8);
         kept.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
         self.bits.fill(0);
+        self.words.fill(NO_WORD);
     }
 }
 
@@ -152,6 +172,22 @@ mod tests {
                 let lower: String = part.to_lowercase().chars().take_while(char::is_ascii).collect();
                 prop_assert!(grams.may_contain(&folded(&lower)), "{lower:?} of {text:?}");
             }
+        }
+
+        #[test]
+        fn all_runs_are_set_and_no_others(texts in proptest::collection::vec("[ab0-1]{0,30}|select [a-c]{0,9} from t", 1..30)) {
+            let mut builder = GramsBuilder::new();
+            let mut expected = builder.bits.clone();
+            for text in &texts {
+                builder.add(text);
+                hashes(text.as_bytes()).for_each(|hash| expected[hash as usize / 64] |= 1 << (hash % 64));
+            }
+            prop_assert!(builder.bits == expected);
+            builder.finish(&mut Vec::new());
+            builder.add(&texts[0]);
+            let bits = |of: &[u64]| of.iter().map(|word| word.count_ones()).sum::<u32>() as usize;
+            let distinct: std::collections::HashSet<u32> = hashes(texts[0].as_bytes()).collect();
+            prop_assert_eq!(bits(&builder.bits[..]), distinct.len(), "a new block begins with nothing known");
         }
 
         #[test]

@@ -12,12 +12,9 @@ use proto::Table;
 
 use super::{
     read::{open, unfit},
-    write::{EncodedEvents, EventWriter, timestamps},
+    write::{EncodedEvents, EventWriter, MERGE_ZSTD_LEVEL, OUTPUT_ROWS, timestamps},
 };
 use crate::ReadError;
-
-/// Rows written at a time.
-const OUTPUT_ROWS: usize = 4096;
 
 /// One input: where it is, and its size in bytes.
 pub(crate) struct Input {
@@ -41,7 +38,7 @@ pub(crate) async fn merge(
     inputs: &[Input],
 ) -> Result<EncodedEvents, ReadError> {
     let fail = |e: &dyn std::fmt::Display| unfit(table, e);
-    let mut writer = EventWriter::new(table).map_err(|e| fail(&e))?;
+    let mut writer = EventWriter::new(table, MERGE_ZSTD_LEVEL).map_err(|e| fail(&e))?;
     let mut batches: Vec<RecordBatch> = Vec::new();
     let mut sources = Vec::with_capacity(inputs.len());
     for input in inputs {

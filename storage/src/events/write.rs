@@ -1,10 +1,10 @@
 //! From rows in memory to Parquet files, one a UTC day.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use arrow::{
-    array::{AsArray, RecordBatch, UInt32Array},
-    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
+    array::{AsArray, RecordBatch},
+    compute::interleave_record_batch,
     datatypes::TimestampMillisecondType,
 };
 use bytes::Bytes;
@@ -40,11 +40,18 @@ const ROW_GROUP_ROWS: usize = 32 << 10;
 const ROW_GROUP_BYTES: usize = 32 << 20;
 /// Rows of a page.
 const PAGE_ROWS: usize = BLOCK_ROWS;
+/// Rows put in order at a time.
+pub(super) const OUTPUT_ROWS: usize = 4096;
 /// Rows that are written before the size of the row group is looked at.
 const STEP_ROWS: usize = 512;
-const ZSTD_LEVEL: i32 = 3;
+/// zstd's level of parts that come from the head: rows are soon written again, and no slower than they come.
+const FLUSH_ZSTD_LEVEL: i32 = 1;
+/// … and of merged parts.
+pub(super) const MERGE_ZSTD_LEVEL: i32 = 3;
 /// Distinct values a row group's bloom filter is sized for.
 const BLOOM_VALUES: u64 = 4096;
+/// Columns of which hardly two rows are alike: a dictionary of them would be another copy.
+const UNLIKE_COLUMNS: &[(Table, &str)] = &[(Table::Logs, "body")];
 /// Columns that people look up by exact value.
 const BLOOM_COLUMNS: &[&str] = &["fingerprint", "plan_fingerprint", "alert_id", "name", "code"];
 
@@ -62,9 +69,9 @@ fn ascending(column_idx: i32) -> SortingColumn {
 }
 
 /// How parts of a table are written.
-fn properties(table: Table) -> Result<WriterProperties, ParquetError> {
+fn properties(table: Table, zstd_level: i32) -> Result<WriterProperties, ParquetError> {
     let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
         .set_created_by(concat!("tidewatch ", env!("CARGO_PKG_VERSION")).into())
         .set_max_row_group_row_count(None) // the writer below ends them
         .set_data_page_row_count_limit(PAGE_ROWS)
@@ -78,6 +85,9 @@ fn properties(table: Table) -> Result<WriterProperties, ParquetError> {
         builder = builder
             .set_column_bloom_filter_enabled(ColumnPath::from(*name), true)
             .set_column_bloom_filter_max_ndv(ColumnPath::from(*name), BLOOM_VALUES);
+    }
+    for (_, name) in UNLIKE_COLUMNS.iter().filter(|(of, _)| *of == table) {
+        builder = builder.set_column_dictionary_enabled(ColumnPath::from(*name), false);
     }
     Ok(builder.build())
 }
@@ -97,8 +107,8 @@ pub(crate) struct EventWriter {
 }
 
 impl EventWriter {
-    pub(crate) fn new(table: Table) -> Result<EventWriter, ParquetError> {
-        let writer = ArrowWriter::try_new(Vec::new(), event_schema(table), Some(properties(table)?))?;
+    pub(crate) fn new(table: Table, zstd_level: i32) -> Result<EventWriter, ParquetError> {
+        let writer = ArrowWriter::try_new(Vec::new(), event_schema(table), Some(properties(table, zstd_level)?))?;
         let search = SearchWriter::new(table);
         Ok(EventWriter { writer, search, group_rows: 0, rows: 0, times: (i64::MAX, i64::MIN) })
     }
@@ -155,26 +165,48 @@ impl EventWriter {
     }
 }
 
+/// Where a row is among batches: which batch, which of its rows.
+type Place = (usize, usize);
+/// … behind its timestamp, milliseconds.
+type TimedPlace = (i64, Place);
+
 /// Encodes rows: one file for each UTC day that has any, ascending. Rows of equal (instance, ts) keep their order.
 pub(crate) fn write_parts(table: Table, batches: &[RecordBatch]) -> Result<Vec<EncodedEvents>, ParquetError> {
-    let all = concat_batches(&event_schema(table), batches)?;
-    let mut days: Vec<i64> = timestamps(&all).iter().map(|ts| ts.div_euclid(DAY_MS)).collect();
-    let of_row = days.clone();
-    days.sort_unstable();
-    days.dedup();
-    let mut parts = Vec::with_capacity(days.len());
-    for day in days {
-        let rows = (0..all.num_rows() as u32).filter(|r| of_row[*r as usize] == day).collect::<UInt32Array>();
-        let mut writer = EventWriter::new(table)?;
-        writer.write(&sorted(&take_record_batch(&all, &rows)?)?)?;
+    let all: Vec<&RecordBatch> = batches.iter().collect();
+    let mut parts = Vec::new();
+    for (day, order) in sorted_days(batches) {
+        let mut writer = EventWriter::new(table, FLUSH_ZSTD_LEVEL)?;
+        for places in order.chunks(OUTPUT_ROWS) {
+            writer.write(&interleave_record_batch(&all, places)?)?;
+        }
         parts.push(writer.finish(day)?);
     }
     Ok(parts)
 }
 
-fn sorted(batch: &RecordBatch) -> Result<RecordBatch, ParquetError> {
-    let arrival = Arc::new((0..batch.num_rows() as u32).collect::<UInt32Array>());
-    let by = |values| SortColumn { values, options: None };
-    let order = lexsort_to_indices(&[by(batch.column(0).clone()), by(batch.column(1).clone()), by(arrival)], None)?;
-    Ok(take_record_batch(batch, &order)?)
+/// The rows of each day by (instance, ts), then as they came.
+fn sorted_days(batches: &[RecordBatch]) -> BTreeMap<i64, Vec<Place>> {
+    let mut days: BTreeMap<i64, BTreeMap<&str, Vec<TimedPlace>>> = BTreeMap::new();
+    for (batch, rows) in batches.iter().enumerate() {
+        let instances = rows.column(0).as_string::<i32>();
+        let at = timestamps(rows).iter().enumerate();
+        // neighbours are often of one day and instance: they are put there together
+        let mut at = at.map(|(row, ts)| (ts.div_euclid(DAY_MS), instances.value(row), (*ts, (batch, row)))).peekable();
+        while let Some((day, instance, first)) = at.next() {
+            let of_instance = days.entry(day).or_default().entry(instance).or_default();
+            of_instance.push(first);
+            while let Some((_, _, next)) = at.next_if(|(d, i, _)| *d == day && *i == instance) {
+                of_instance.push(next);
+            }
+        }
+    }
+    let in_order = |instances: BTreeMap<&str, Vec<TimedPlace>>| {
+        let mut places = Vec::with_capacity(instances.values().map(Vec::len).sum());
+        for mut rows in instances.into_values() {
+            rows.sort_by_key(|(ts, _)| *ts); // stable, and quick for rows that came in order
+            places.extend(rows.into_iter().map(|(_, place)| place));
+        }
+        places
+    };
+    days.into_iter().map(|(day, instances)| (day, in_order(instances))).collect()
 }

@@ -2,7 +2,10 @@
 //!
 //! Byte by byte: docs/formats/log.md.
 
+use std::cell::RefCell;
+
 use proto::{Class, Events, Histogram, Labels, Table, events::Cells, samples::Family};
+use zstd::bulk::Compressor;
 
 use super::{
     bytes::{Cursor, Malformed, put_bytes, put_varint, unzigzag, zigzag},
@@ -131,7 +134,7 @@ pub(crate) fn encode_consumed(consumed: Consumed<'_>) -> Vec<u8> {
 /// Appends a block: its coding, then its bytes behind their length.
 pub(super) fn put_block(out: &mut Vec<u8>, block: &[u8]) {
     if block.len() >= COMPRESS_BYTES_MIN
-        && let Ok(small) = zstd::bulk::compress(block, ZSTD_LEVEL)
+        && let Ok(small) = compress(block)
         && small.len() < block.len()
     {
         out.push(ZSTD);
@@ -141,6 +144,15 @@ pub(super) fn put_block(out: &mut Vec<u8>, block: &[u8]) {
     }
     out.push(PLAIN);
     put_bytes(out, block);
+}
+
+/// With a context that the thread keeps: a new one costs as much as a small block.
+fn compress(block: &[u8]) -> std::io::Result<Vec<u8>> {
+    thread_local!(static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) });
+    COMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(compressor) => compressor.compress(block),
+        None => kept.insert(Compressor::new(ZSTD_LEVEL)?).compress(block),
+    })
 }
 
 pub(super) fn take_block(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Malformed> {

@@ -120,6 +120,30 @@ async fn a_full_head_refuses_until_it_is_flushed() {
 }
 
 #[tokio::test]
+async fn a_flood_of_logs_leaves_room_for_samples() {
+    let dir = directory();
+    let store = Store::open(StoreConfig { head_bytes_max: 1 << 20, ..config(dir.path()) }, T0).await.unwrap();
+    let rows: Vec<_> = (0..500).map(|n| (n as u32 % 50, T0 + n, 1)).collect();
+    let mut sequence = 1;
+    while logs(sequence, &rows).send(&store, T0).await.is_ok() {
+        sequence += 1;
+        assert!(sequence < 1000);
+    }
+    let held = store.stats().head_bytes;
+    assert!(held < 1 << 20, "{held}");
+    let refused = logs(sequence, &rows).send(&store, T0).await.unwrap_err();
+    assert_eq!(refused.refusal(), Refusal::Full);
+    assert!(refused.to_string().contains("are not for logs"), "{refused}");
+    for n in 0..10 {
+        stored(&store, &samples(n + 1, &[(0, T0 + n as i64, 1.0)])).await;
+    }
+    let again = logs(sequence - 1, &rows).send(&store, T0).await.unwrap();
+    assert_eq!(again, Outcome::Duplicate, "what was taken is said to be there though there is no room");
+    store.flush(T0).await.unwrap();
+    stored(&store, &logs(sequence, &rows)).await;
+}
+
+#[tokio::test]
 async fn days_are_compacted_expire_and_are_not_deleted_while_read() {
     for place in places() {
         let dir = directory();
