@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+        ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringBuilder,
         TimestampMillisecondArray,
     },
     compute::concat_batches,
@@ -29,7 +29,7 @@ mod search;
 pub(crate) mod write;
 
 /// Batches of the head are joined until they have this many rows.
-const HEAD_BATCH_ROWS: usize = 8192;
+const HEAD_BATCH_ROWS: usize = 2048;
 
 /// The Arrow schema of an event table as a scan gives it: Text is Utf8, Timestamp is Timestamp(Millisecond, "UTC"),
 /// Int is Int64, Float is Float64, Bool is Boolean, Bytes is Binary; all but `instance` and `ts` are nullable.
@@ -67,7 +67,13 @@ pub(crate) fn to_batch(events: &Events, keep: Option<&[u32]>) -> Result<RecordBa
             (Cells::Ints(v), Kind::Bool) => Arc::new(rows().map(|r| v[r].map(|x| x != 0)).collect::<BooleanArray>()),
             (Cells::Ints(v), _) => Arc::new(rows().map(|r| v[r]).collect::<Int64Array>()),
             (Cells::Floats(v), _) => Arc::new(rows().map(|r| v[r]).collect::<Float64Array>()),
-            (Cells::Texts(v), _) => Arc::new(rows().map(|r| v[r].as_deref()).collect::<StringArray>()),
+            (Cells::Texts(v), _) => {
+                // in one piece of the right size: the head keeps it
+                let bytes = rows().map(|r| v[r].as_deref().map_or(0, str::len)).sum();
+                let mut texts = StringBuilder::with_capacity(rows().len(), bytes);
+                rows().for_each(|r| texts.append_option(v[r].as_deref()));
+                Arc::new(texts.finish())
+            }
             (Cells::Blobs(v), _) => Arc::new(rows().map(|r| v[r].as_deref()).collect::<BinaryArray>()),
         }
     });

@@ -38,7 +38,8 @@ pub(crate) async fn merge(
     inputs: &[Input],
 ) -> Result<EncodedEvents, ReadError> {
     let fail = |e: &dyn std::fmt::Display| unfit(table, e);
-    let mut writer = EventWriter::new(table, MERGE_ZSTD_LEVEL).map_err(|e| fail(&e))?;
+    let size_hint = inputs.iter().map(|input| input.bytes).sum::<u64>() as usize;
+    let mut writer = EventWriter::new(table, MERGE_ZSTD_LEVEL, size_hint).map_err(|e| fail(&e))?;
     let mut batches: Vec<RecordBatch> = Vec::new();
     let mut sources = Vec::with_capacity(inputs.len());
     for input in inputs {

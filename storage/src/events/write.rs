@@ -50,6 +50,8 @@ const FLUSH_ZSTD_LEVEL: i32 = 1;
 pub(super) const MERGE_ZSTD_LEVEL: i32 = 3;
 /// Distinct values a row group's bloom filter is sized for.
 const BLOOM_VALUES: u64 = 4096;
+/// Rows in memory have about this many times the bytes of their file: how much room it is given at first.
+const PACKED_SHARE: usize = 5;
 /// Columns of which hardly two rows are alike: a dictionary of them would be another copy.
 const UNLIKE_COLUMNS: &[(Table, &str)] = &[(Table::Logs, "body")];
 /// Columns that people look up by exact value.
@@ -107,8 +109,13 @@ pub(crate) struct EventWriter {
 }
 
 impl EventWriter {
-    pub(crate) fn new(table: Table, zstd_level: i32) -> Result<EventWriter, ParquetError> {
-        let writer = ArrowWriter::try_new(Vec::new(), event_schema(table), Some(properties(table, zstd_level)?))?;
+    /// `size_hint`: about how many bytes the file will have.
+    pub(crate) fn new(table: Table, zstd_level: i32, size_hint: usize) -> Result<EventWriter, ParquetError> {
+        let writer = ArrowWriter::try_new(
+            Vec::with_capacity(size_hint),
+            event_schema(table),
+            Some(properties(table, zstd_level)?),
+        )?;
         let search = SearchWriter::new(table);
         Ok(EventWriter { writer, search, group_rows: 0, rows: 0, times: (i64::MAX, i64::MIN) })
     }
@@ -165,48 +172,84 @@ impl EventWriter {
     }
 }
 
-/// Where a row is among batches: which batch, which of its rows.
-type Place = (usize, usize);
-/// … behind its timestamp, milliseconds.
-type TimedPlace = (i64, Place);
+/// A row among batches: its timestamp in milliseconds, which batch, which of its rows.
+type Place = (i64, u32, u32);
 
 /// Encodes rows: one file for each UTC day that has any, ascending. Rows of equal (instance, ts) keep their order.
 pub(crate) fn write_parts(table: Table, batches: &[RecordBatch]) -> Result<Vec<EncodedEvents>, ParquetError> {
-    let all: Vec<&RecordBatch> = batches.iter().collect();
-    let mut parts = Vec::new();
-    for (day, order) in sorted_days(batches) {
-        let mut writer = EventWriter::new(table, FLUSH_ZSTD_LEVEL)?;
-        for places in order.chunks(OUTPUT_ROWS) {
-            writer.write(&interleave_record_batch(&all, places)?)?;
+    let days = by_day(batches);
+    let memory = batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+    let size_hint = memory / PACKED_SHARE / days.len().max(1);
+    let mut parts = Vec::with_capacity(days.len());
+    for (day, instances) in days {
+        let mut writer = EventWriter::new(table, FLUSH_ZSTD_LEVEL, size_hint)?;
+        let mut step = Step::new(batches);
+        for mut places in instances.into_values() {
+            places.sort_by_key(|(ts, ..)| *ts); // stable, and quick for rows that came in order
+            for (_, batch, row) in places {
+                if step.add(batch, row) == OUTPUT_ROWS {
+                    writer.write(&step.take()?)?;
+                }
+            }
+        }
+        if !step.picked.is_empty() {
+            writer.write(&step.take()?)?;
         }
         parts.push(writer.finish(day)?);
     }
     Ok(parts)
 }
 
-/// The rows of each day by (instance, ts), then as they came.
-fn sorted_days(batches: &[RecordBatch]) -> BTreeMap<i64, Vec<Place>> {
-    let mut days: BTreeMap<i64, BTreeMap<&str, Vec<TimedPlace>>> = BTreeMap::new();
-    for (batch, rows) in batches.iter().enumerate() {
+/// The rows of each day and instance, as they came.
+fn by_day(batches: &[RecordBatch]) -> BTreeMap<i64, BTreeMap<&str, Vec<Place>>> {
+    let mut days: BTreeMap<i64, BTreeMap<&str, Vec<Place>>> = BTreeMap::new();
+    for (batch, rows) in (0..).zip(batches) {
         let instances = rows.column(0).as_string::<i32>();
-        let at = timestamps(rows).iter().enumerate();
-        // neighbours are often of one day and instance: they are put there together
-        let mut at = at.map(|(row, ts)| (ts.div_euclid(DAY_MS), instances.value(row), (*ts, (batch, row)))).peekable();
-        while let Some((day, instance, first)) = at.next() {
-            let of_instance = days.entry(day).or_default().entry(instance).or_default();
-            of_instance.push(first);
-            while let Some((_, _, next)) = at.next_if(|(d, i, _)| *d == day && *i == instance) {
-                of_instance.push(next);
+        let rows = (0..).zip(timestamps(rows));
+        let mut rows =
+            rows.map(|(row, ts)| (ts.div_euclid(DAY_MS), instances.value(row as usize), (*ts, batch, row))).peekable();
+        while let Some((day, instance, first)) = rows.next() {
+            let places = days.entry(day).or_default().entry(instance).or_default();
+            places.push(first);
+            // neighbours are often of one day and instance
+            while let Some((_, _, next)) = rows.next_if(|(d, i, _)| *d == day && *i == instance) {
+                places.push(next);
             }
         }
     }
-    let in_order = |instances: BTreeMap<&str, Vec<TimedPlace>>| {
-        let mut places = Vec::with_capacity(instances.values().map(Vec::len).sum());
-        for mut rows in instances.into_values() {
-            rows.sort_by_key(|(ts, _)| *ts); // stable, and quick for rows that came in order
-            places.extend(rows.into_iter().map(|(_, place)| place));
-        }
-        places
-    };
-    days.into_iter().map(|(day, instances)| (day, in_order(instances))).collect()
+    days
+}
+
+/// Rows picked out of many batches for one output.
+struct Step<'a> {
+    batches: &'a [RecordBatch],
+    /// The batches that this step's rows are of, and for each of all where it is among them.
+    used: Vec<&'a RecordBatch>,
+    used_at: Vec<Option<usize>>,
+    picked: Vec<(usize, usize)>,
+}
+
+impl<'a> Step<'a> {
+    fn new(batches: &'a [RecordBatch]) -> Step<'a> {
+        Step { batches, used: Vec::new(), used_at: vec![None; batches.len()], picked: Vec::with_capacity(OUTPUT_ROWS) }
+    }
+
+    /// Adds a row; how many there are then.
+    fn add(&mut self, batch: u32, row: u32) -> usize {
+        let at = *self.used_at[batch as usize].get_or_insert_with(|| {
+            self.used.push(&self.batches[batch as usize]);
+            self.used.len() - 1
+        });
+        self.picked.push((at, row as usize));
+        self.picked.len()
+    }
+
+    /// The rows, and none are left.
+    fn take(&mut self) -> Result<RecordBatch, ParquetError> {
+        let rows = interleave_record_batch(&self.used, &self.picked)?;
+        self.used.clear();
+        self.used_at.fill(None);
+        self.picked.clear();
+        Ok(rows)
+    }
 }

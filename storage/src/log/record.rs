@@ -374,6 +374,8 @@ pub(crate) fn encode_events(head: &Head<'_>, events: &Events, keep: Option<&[u32
                 },
             ),
             Cells::Texts(v) => {
+                let texts = rows.iter().filter_map(|r| v[*r as usize].as_deref());
+                block.reserve(texts.map(|text| text.len() + LENGTH_BYTES).sum());
                 put_column(&mut block, &rows, |r| v[r].as_deref(), |out, s: &str| put_bytes(out, s.as_bytes()));
             }
             Cells::Blobs(v) => put_column(&mut block, &rows, |r| v[r].as_deref(), |out, b: &[u8]| put_bytes(out, b)),
@@ -383,6 +385,8 @@ pub(crate) fn encode_events(head: &Head<'_>, events: &Events, keep: Option<&[u32
     out
 }
 
+/// What the length of most texts takes.
+const LENGTH_BYTES: usize = 2;
 const ALL: u8 = 0;
 const NONE: u8 = 1;
 const SOME: u8 = 2;
