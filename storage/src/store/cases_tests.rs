@@ -144,6 +144,30 @@ async fn a_flood_of_logs_leaves_room_for_samples() {
 }
 
 #[tokio::test]
+async fn a_day_that_is_over_is_not_merged_for_good_while_rows_for_it_press() {
+    let dir = directory();
+    let store = Store::open(StoreConfig { head_bytes_max: 256 << 10, ..config(dir.path()) }, T0).await.unwrap();
+    let rows: Vec<_> = (0..500).map(|n| (n as u32 % 50, T0 + n, 1)).collect();
+    let (now_ms, mut sequence) = (T0 + 3 * DAY_MS, 0);
+    let parts = || store.stats().tables["logs"].parts;
+    for round in 1..=3 {
+        let report = loop {
+            sequence += 1;
+            logs(sequence, &rows).send(&store, now_ms).await.unwrap();
+            let report = store.maintain(now_ms + round).await.unwrap();
+            if report.flushed.is_some() {
+                break report;
+            }
+        };
+        assert_eq!((report.flushed, report.compacted_parts), (Some(crate::FlushReason::HeadBytes), 0));
+        assert_eq!((store.maintain(now_ms + round).await.unwrap().compacted_parts, parts()), (0, round as u64));
+    }
+    assert_eq!(store.maintain(now_ms + 60_000).await.unwrap().compacted_parts, 0);
+    assert_eq!(store.maintain(now_ms + 60_003).await.unwrap().compacted_parts, 3);
+    assert_eq!(parts(), 1);
+}
+
+#[tokio::test]
 async fn days_are_compacted_expire_and_are_not_deleted_while_read() {
     for place in places() {
         let dir = directory();
