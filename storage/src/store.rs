@@ -85,8 +85,8 @@ pub(crate) struct State {
     pub(crate) orphans: Vec<String>,
     /// When the oldest row of the head came.
     pub(crate) oldest_ms: Option<i64>,
-    /// When rows last pressed for a flush.
-    pub(crate) pressed_ms: Option<i64>,
+    /// When rows last pressed for a flush, and the least id that a part of it may have.
+    pub(crate) pressed: Option<(i64, u64)>,
     pub(crate) counters: StoreStats,
 }
 

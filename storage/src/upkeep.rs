@@ -27,8 +27,8 @@ use crate::{
 /// A day counts as over this long after its end, milliseconds: late rows have come by then.
 const DAY_GRACE_MS: i64 = 2 * 3_600_000;
 
-/// So long after a flush that rows pressed for, days that are over are not merged for good, milliseconds: while they still get
-/// rows, each such merge would write all of them again.
+/// So long after a flush that rows pressed for, days that are over and got rows by it are not merged for good, milliseconds:
+/// while more come, each such merge would write all of them again.
 const PRESS_GRACE_MS: i64 = 60_000;
 
 /// A finished file, not written yet.
@@ -89,11 +89,12 @@ impl Inner {
         report: &mut MaintainReport,
     ) -> Result<(), MaintainError> {
         if due.is_some() {
+            let first_part = self.state.lock().manifest.next_part;
             self.flush().await?;
             report.flushed = due;
-        }
-        if matches!(due, Some(FlushReason::HeadBytes | FlushReason::LogBytes)) {
-            self.state.lock().pressed_ms = Some(now_ms);
+            if matches!(due, Some(FlushReason::HeadBytes | FlushReason::LogBytes)) {
+                self.state.lock().pressed = Some((now_ms, first_part));
+            }
         }
         report.compacted_parts = self.compact_step(now_ms).await?;
         Ok(())
@@ -234,13 +235,11 @@ impl Inner {
 
     /// Merges some parts of one tenant, table and day, if it is worth it; the answer is how many.
     async fn compact_step(&self, now_ms: i64) -> Result<usize, MaintainError> {
-        let (parts, is_pressed) = {
+        let (parts, pressed) = {
             let state = self.state.lock();
-            (
-                state.parts.clone(),
-                state.pressed_ms.is_some_and(|at| (0..PRESS_GRACE_MS).contains(&now_ms.saturating_sub(at))),
-            )
+            (state.parts.clone(), state.pressed)
         };
+        let pressed = pressed.filter(|(at_ms, _)| (0..PRESS_GRACE_MS).contains(&now_ms.saturating_sub(*at_ms)));
         let mut groups: BTreeMap<(&str, &str, i64), Vec<&Arc<Part>>> = BTreeMap::new();
         for part in parts.iter() {
             groups.entry((&part.entry.tenant, &part.entry.table, part.entry.day)).or_default().push(part);
@@ -249,7 +248,8 @@ impl Inner {
         for ((_, _, day), mut group) in groups {
             group.sort_unstable_by_key(|p| p.entry.sequence);
             let sizes: Vec<u64> = group.iter().map(|p| p.entry.bytes).collect();
-            let is_over = (day + 1).saturating_mul(DAY_MS).saturating_add(DAY_GRACE_MS) <= now_ms && !is_pressed;
+            let has_pressed = pressed.is_some_and(|(_, first)| group.iter().any(|p| p.entry.sequence >= first));
+            let is_over = (day + 1).saturating_mul(DAY_MS).saturating_add(DAY_GRACE_MS) <= now_ms && !has_pressed;
             if let Some(range) = compact::choose(&sizes, is_over, self.config.part_bytes_max)
                 && best.as_ref().is_none_or(|b| b.len() < range.len())
             {

@@ -143,6 +143,9 @@ fn a_decompression_bomb_is_refused_at_its_bound() {
     let mut bytes = MAGIC.to_vec();
     bytes.extend(compress(&vec![0u8; DECODED_BYTES_MAX + 10]).unwrap());
     assert!(bytes.len() < ENCODED_BYTES_MAX);
+    let mut without_size = MAGIC.to_vec();
+    without_size.extend(zstd::stream::encode_all(&vec![0u8; DECODED_BYTES_MAX + 10][..], 1).unwrap());
+    assert!(matches!(Batch::decode(&without_size), Err(BatchError::TooLarge { what: "decoded bytes", .. })));
     assert!(matches!(Batch::decode(&bytes), Err(BatchError::TooLarge { what: "decoded bytes", .. })));
 }
 
