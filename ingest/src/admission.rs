@@ -99,10 +99,7 @@ impl Admission {
         rows: Rows<'_>,
         place: Option<Consumed<'_>>,
     ) -> Result<impl Future<Output = Result<Admitted, Refused>> + Send + 'static + use<>, Refused> {
-        let (class, count) = match rows {
-            Rows::Samples(samples) => (Class::Samples, samples.len() as u64),
-            Rows::Events(events) => (events.table.class(), events.rows() as u64),
-        };
+        let (class, count) = (rows.class(), rows.len() as u64);
         if class == Class::AlertEvents && door != Door::Own {
             return Err(self.refuse(
                 door,

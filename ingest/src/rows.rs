@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use proto::{Batch, Class, EventsBuilder, Payload, Table};
 use storage::{Rows, SampleRows};
 
-/// Hands the rows of a payload, borrowed, to `take`.
-pub(crate) fn with_rows<T>(payload: &Payload, take: impl FnOnce(Rows<'_>) -> T) -> T {
+/// Hands the rows of a payload, borrowed, to `take`; `encoded`: the batch they were decoded from.
+pub(crate) fn with_rows<T>(payload: &Payload, encoded: &[u8], take: impl FnOnce(Rows<'_>) -> T) -> T {
     match payload {
-        Payload::Events(events) => take(Rows::Events(events)),
+        Payload::Events(events) => take(Rows::Batch(events, encoded)),
         Payload::Samples(samples) => {
             let labels: Vec<&[u8]> = samples.labels.iter().map(|l| l.as_bytes()).collect();
             take(Rows::Samples(SampleRows {

@@ -249,7 +249,7 @@ impl Stream {
             decoded.map_err(|e| Status::internal(format!("decoding: {e}")))?
         };
         match decoded {
-            Ok(batch) => self.arrived(&batch),
+            Ok(batch) => self.arrived(&batch, &bytes),
             Err(error) => self.unreadable(&bytes, &error),
         }
     }
@@ -279,7 +279,7 @@ impl Stream {
         header.collector == self.source.collector && header.epoch == self.source.epoch
     }
 
-    fn arrived(&mut self, batch: &Batch) -> Result<(), Status> {
+    fn arrived(&mut self, batch: &Batch, bytes: &[u8]) -> Result<(), Status> {
         let (class, sequence, rows) = (batch.class(), batch.sequence, batch.rows() as u64);
         if *batch.source.collector != *self.source.collector || batch.source.epoch != self.source.epoch {
             let detail =
@@ -309,7 +309,7 @@ impl Stream {
             return Ok(());
         }
         self.collectors.batch(&self.source.collector, self.number, self.admission.now_ms(), instances(batch));
-        match with_rows(&batch.payload, |rows| self.hand_over(class, sequence, rows)) {
+        match with_rows(&batch.payload, bytes, |rows| self.hand_over(class, sequence, rows)) {
             Ok(()) => {}
             Err(refused) if refused.reason.is_final() => self.refuse_for_good(class, sequence, rows, refused),
             Err(refused) => self.refuse_for_now(class, sequence, rows, refused),

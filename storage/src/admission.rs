@@ -49,7 +49,7 @@ pub(crate) fn check_shape(append: &Append<'_>) -> Result<(), AppendError> {
             let labels = samples.labels.iter().map(|l| l.len()).sum::<usize>();
             (samples.len(), floats * 16 + labels + histograms.sum::<usize>())
         }
-        Rows::Events(events) => {
+        Rows::Events(events) | Rows::Batch(events, _) => {
             let rows = events.rows();
             if let Some(index) = events.columns.iter().position(|c| c.len() != rows) {
                 return malformed(format!("column {index} of {} differs in length", events.table.name()));

@@ -55,14 +55,37 @@ pub enum Rows<'a> {
     Samples(SampleRows<'a>),
     /// Of an event table.
     Events(&'a proto::Events),
+    /// Of an event table, and the encoded batch that these rows, and no others, were decoded from: the log keeps it as it came.
+    Batch(&'a proto::Events, &'a [u8]),
 }
 
 impl Rows<'_> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Rows::Samples(samples) => samples.len(),
+            Rows::Events(events) | Rows::Batch(events, _) => events.rows(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The batch that they came in, if they did.
+    pub(crate) fn encoded(&self) -> Option<&[u8]> {
+        match self {
+            Rows::Batch(_, encoded) => Some(encoded),
+            Rows::Samples(_) | Rows::Events(_) => None,
+        }
+    }
+
     /// Their class.
-    pub(crate) fn class(&self) -> Class {
+    pub fn class(&self) -> Class {
         match self {
             Rows::Samples(_) => Class::Samples,
-            Rows::Events(events) => events.table.class(),
+            Rows::Events(events) | Rows::Batch(events, _) => events.table.class(),
         }
     }
 }

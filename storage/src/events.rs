@@ -5,7 +5,7 @@
 //! parts by the manifest, row groups by their statistics, blocks by what their texts lack (`choose`, `need`), and rows by comparison
 //! (`read`). `check` reads all of a part for damage. The bytes of a part: docs/formats/events.md.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{
@@ -21,6 +21,7 @@ use proto::{Events, Kind, Table, events::Cells};
 
 pub(crate) mod check;
 mod choose;
+mod gather;
 mod grams;
 pub(crate) mod merge;
 pub mod need;
@@ -48,16 +49,9 @@ pub fn event_schema(table: Table) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// Rows as an Arrow batch; only those of `keep` (all, if `None`).
+/// Rows as an Arrow batch, those of an instance together and by time; only those of `keep` (all, if `None`).
 pub(crate) fn to_batch(events: &Events, keep: Option<&[u32]>) -> Result<RecordBatch, ArrowError> {
-    let all: Vec<u32>;
-    let rows = match keep {
-        Some(rows) => rows,
-        None => {
-            all = (0..events.rows() as u32).collect();
-            &all
-        }
-    };
+    let rows = together(events, keep);
     let rows = || rows.iter().map(|r| *r as usize);
     let columns = events.table.columns().iter().zip(&events.columns).map(|(column, cells)| -> ArrayRef {
         match (cells, column.kind) {
@@ -78,6 +72,27 @@ pub(crate) fn to_batch(events: &Events, keep: Option<&[u32]>) -> Result<RecordBa
         }
     });
     RecordBatch::try_new(event_schema(events.table), columns.collect())
+}
+
+/// The numbers of rows, those of an instance together and by time, equal times as they came: what a flush copies then are runs.
+fn together(events: &Events, keep: Option<&[u32]>) -> Vec<u32> {
+    let rows = keep.map_or_else(|| (0..events.rows() as u32).collect(), <[u32]>::to_vec);
+    let mut out = Vec::with_capacity(rows.len());
+    let mut instances: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    let mut rows = rows.into_iter().map(|row| (events.instance(row as usize), row)).peekable();
+    while let Some((instance, first)) = rows.next() {
+        let of_instance = instances.entry(instance).or_default();
+        of_instance.push(first);
+        // neighbours are often of one instance
+        while let Some((_, next)) = rows.next_if(|(other, _)| *other == instance) {
+            of_instance.push(next);
+        }
+    }
+    for mut rows in instances.into_values() {
+        rows.sort_by_key(|row| events.ts_ms(*row as usize)); // stable, and quick for rows that came in order
+        out.extend_from_slice(&rows);
+    }
+    out
 }
 
 /// Recent rows of one tenant and table between two flushes: appended to until sealed, then fixed.

@@ -10,7 +10,7 @@ use crate::{
 /// A log record: the first byte is its kind, the rest its payload.
 pub fn log_record(data: &[u8]) {
     let Some((kind, payload)) = data.split_first() else { return };
-    let kinds = [FrameKind::Samples, FrameKind::Events, FrameKind::Consumed, FrameKind::Exemplars];
+    let kinds = [FrameKind::Samples, FrameKind::Events, FrameKind::Consumed, FrameKind::Exemplars, FrameKind::Batch];
     let kind = kinds[usize::from(*kind) % kinds.len()];
     let _ = record::decode(kind, payload);
 }

@@ -65,6 +65,7 @@ enum Work<'a> {
 /// Event rows ready for head and log.
 struct MadeEvents {
     batch: RecordBatch,
+    kind: FrameKind,
     payload: Vec<u8>,
     refused: Refused,
 }
@@ -189,10 +190,7 @@ impl Store {
     }
 
     fn append_from(&self, append: Append<'_>, at: Option<Consumed<'_>>) -> Result<PendingAppend, AppendError> {
-        let rows = match &append.rows {
-            Rows::Samples(samples) => samples.len() as u64,
-            Rows::Events(events) => events.rows() as u64,
-        };
+        let rows = append.rows.len() as u64;
         let sound = check_shape(&append).and_then(|()| at.as_ref().map_or(Ok(()), check_consumed));
         let taken = sound.and_then(|()| self.inner.append(&append, at));
         match taken {
@@ -291,12 +289,12 @@ impl Inner {
         let head = record::Head { tenant: append.tenant, origin: append.origin, consumed: at };
         let work = match &append.rows {
             Rows::Samples(rows) => Work::Samples(rows),
-            Rows::Events(events) => {
+            Rows::Events(events) | Rows::Batch(events, _) => {
                 // what takes time is done before the lock is taken that all others wait for
                 if let Some(known) = self.answered(&mut self.state.lock(), append, at)? {
                     return Ok(known);
                 }
-                Work::Events(events.table, self.make_events(&head, events, append.now_ms)?)
+                Work::Events(events.table, self.make_events(&head, events, append.rows.encoded(), append.now_ms)?)
             }
         };
         let mut guard = self.state.lock();
@@ -403,7 +401,13 @@ impl Inner {
     }
 
     /// What event rows become in head and log, without those that are refused.
-    fn make_events(&self, of: &record::Head<'_>, events: &Events, now_ms: i64) -> Result<MadeEvents, AppendError> {
+    fn make_events(
+        &self,
+        of: &record::Head<'_>,
+        events: &Events,
+        encoded: Option<&[u8]>,
+        now_ms: i64,
+    ) -> Result<MadeEvents, AppendError> {
         let age_ms = self.config.retention.of(Some(events.table)).age_ms;
         let window = Window::new(&self.config.limits, age_ms, now_ms);
         let mut refused = Refused::new();
@@ -418,11 +422,14 @@ impl Inner {
             .collect();
         let keep_only = (keep.len() < events.rows()).then_some(&keep[..]);
         let batch = to_batch(events, keep_only).map_err(|e| AppendError::Malformed(e.to_string()))?;
-        let payload = record::encode_events(of, events, keep_only);
+        let (kind, payload) = match (encoded, keep_only) {
+            (Some(encoded), None) => (FrameKind::Batch, record::encode_batch(of, encoded)),
+            _ => (FrameKind::Events, record::encode_events(of, events, keep_only)),
+        };
         if payload.len() > record::RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { what: "bytes", found: payload.len(), max: record::RECORD_BYTES_MAX });
         }
-        Ok(MadeEvents { batch, payload, refused })
+        Ok(MadeEvents { batch, kind, payload, refused })
     }
 
     fn append_events(
@@ -433,7 +440,7 @@ impl Inner {
         made: MadeEvents,
     ) -> Result<(Position, u64, Refused), AppendError> {
         let Some(head) = state.tenants.get_mut(of.tenant) else { return Err(AppendError::Closed) };
-        let at = self.log.append(FrameKind::Events, &made.payload).map_err(|failure| refused(&failure))?;
+        let at = self.log.append(made.kind, &made.payload).map_err(|failure| refused(&failure))?;
         let rows = made.batch.num_rows();
         if rows > 0 {
             head.put_events(table, made.batch)?;

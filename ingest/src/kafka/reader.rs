@@ -291,7 +291,7 @@ impl Reader {
         let last = self.admission.store().last_sequence(&source.collector, source.epoch, class);
         let origin = Origin { collector: &source.collector, epoch: source.epoch, class, sequence: batch.sequence };
         let place = Some(Consumed { stream: &self.stream, partition: message.partition, offset: message.offset });
-        let landing = with_rows(&batch.payload, |rows| {
+        let landing = with_rows(&batch.payload, &message.value, |rows| {
             self.admission.admit_read_at(Door::Kafka, &batch.tenant, Some(origin), rows, place)
         })?;
         let (tenant, collector) = (batch.tenant.clone(), source.collector.clone());

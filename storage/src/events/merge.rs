@@ -2,15 +2,13 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use arrow::{
-    array::{AsArray, RecordBatch},
-    compute::interleave_record_batch,
-};
+use arrow::array::{AsArray, RecordBatch};
 use futures::{StreamExt, stream::BoxStream};
 use object_store::ObjectStore;
 use proto::Table;
 
 use super::{
+    gather::Picked,
     read::{open, unfit},
     write::{EncodedEvents, EventWriter, MERGE_ZSTD_LEVEL, OUTPUT_ROWS, timestamps},
 };
@@ -49,7 +47,7 @@ pub(crate) async fn merge(
             sources.push(source);
         }
     }
-    let mut picked: Vec<(usize, usize)> = Vec::with_capacity(OUTPUT_ROWS);
+    let mut picked = Picked::default();
     while !sources.is_empty() {
         let mut least = 0;
         for candidate in 1..sources.len() {
@@ -58,18 +56,18 @@ pub(crate) async fn merge(
             }
         }
         let source = &mut sources[least];
-        picked.push((source.batch, source.row));
+        picked.add(source.batch, source.row);
         source.row += 1;
         let is_used_up = source.row == batches[source.batch].num_rows();
         if is_used_up && !source.advance(&mut batches).await? {
             sources.remove(least);
         }
         // kept batches are bounded too: each input holds one, and used-up ones go with every output
-        if picked.len() == OUTPUT_ROWS || sources.is_empty() || batches.len() > 2 * inputs.len() + 8 {
+        if picked.rows() == OUTPUT_ROWS || sources.is_empty() || batches.len() > 2 * inputs.len() + 8 {
             let refs: Vec<&RecordBatch> = batches.iter().collect();
-            let merged = interleave_record_batch(&refs, &picked).map_err(|e| fail(&e))?;
-            writer.write(&merged).map_err(|e| fail(&e))?;
-            picked.clear();
+            for rows in picked.take(&refs).map_err(|e| fail(&e))? {
+                writer.write(&rows).map_err(|e| fail(&e))?;
+            }
             let kept: Vec<RecordBatch> = sources.iter().map(|s| batches[s.batch].clone()).collect();
             sources.iter_mut().enumerate().for_each(|(i, s)| s.batch = i);
             batches = kept;

@@ -59,6 +59,22 @@ fn every_kind_of_cell_becomes_its_arrow_type() {
 }
 
 #[test]
+fn rows_of_an_instance_stand_together_by_time() {
+    let given = [("b", 3), ("a", 2), ("b", 1), ("b", 1), ("a", 2), ("a", 1)];
+    let fingerprints = |batch: &RecordBatch| {
+        let column = Table::StatementStats.column_index("fingerprint").unwrap();
+        batch.column(column).as_string::<i32>().iter().map(|f| f.unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(fingerprints(&rows(Table::StatementStats, &given)), ["f5", "f1", "f4", "f2", "f3", "f0"]);
+    let mut builder = EventsBuilder::new(Table::StatementStats);
+    for (n, (instance, ts)) in given.iter().enumerate() {
+        builder.row(instance, *ts, [("fingerprint", Value::from(format!("f{n}")))]);
+    }
+    let kept = to_batch(&builder.build(), Some(&[0, 1, 3, 4])).unwrap();
+    assert_eq!(fingerprints(&kept), ["f1", "f4", "f3", "f0"]);
+}
+
+#[test]
 fn a_head_of_many_small_batches_stays_few_and_in_order() {
     let head = EventHead::new(Table::Logs);
     for ts in 0..20_000 {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use arrow::{
     array::{AsArray, RecordBatch},
-    compute::interleave_record_batch,
     datatypes::TimestampMillisecondType,
 };
 use bytes::Bytes;
@@ -22,6 +21,7 @@ use proto::Table;
 
 use super::{
     event_schema,
+    gather::Picked,
     search::{BLOCK_ROWS, SearchWriter},
 };
 use crate::{
@@ -188,13 +188,11 @@ pub(crate) fn write_parts(table: Table, batches: &[RecordBatch]) -> Result<Vec<E
             places.sort_by_key(|(ts, ..)| *ts); // stable, and quick for rows that came in order
             for (_, batch, row) in places {
                 if step.add(batch, row) == OUTPUT_ROWS {
-                    writer.write(&step.take()?)?;
+                    step.write_to(&mut writer)?;
                 }
             }
         }
-        if !step.picked.is_empty() {
-            writer.write(&step.take()?)?;
-        }
+        step.write_to(&mut writer)?;
         parts.push(writer.finish(day)?);
     }
     Ok(parts)
@@ -226,12 +224,12 @@ struct Step<'a> {
     /// The batches that this step's rows are of, and for each of all where it is among them.
     used: Vec<&'a RecordBatch>,
     used_at: Vec<Option<usize>>,
-    picked: Vec<(usize, usize)>,
+    picked: Picked,
 }
 
 impl<'a> Step<'a> {
     fn new(batches: &'a [RecordBatch]) -> Step<'a> {
-        Step { batches, used: Vec::new(), used_at: vec![None; batches.len()], picked: Vec::with_capacity(OUTPUT_ROWS) }
+        Step { batches, used: Vec::new(), used_at: vec![None; batches.len()], picked: Picked::default() }
     }
 
     /// Adds a row; how many there are then.
@@ -240,16 +238,16 @@ impl<'a> Step<'a> {
             self.used.push(&self.batches[batch as usize]);
             self.used.len() - 1
         });
-        self.picked.push((at, row as usize));
-        self.picked.len()
+        self.picked.add(at, row as usize)
     }
 
-    /// The rows, and none are left.
-    fn take(&mut self) -> Result<RecordBatch, ParquetError> {
-        let rows = interleave_record_batch(&self.used, &self.picked)?;
+    /// Writes the rows, and none are left.
+    fn write_to(&mut self, writer: &mut EventWriter) -> Result<(), ParquetError> {
+        for rows in self.picked.take(&self.used)? {
+            writer.write(&rows)?;
+        }
         self.used.clear();
         self.used_at.fill(None);
-        self.picked.clear();
-        Ok(rows)
+        Ok(())
     }
 }

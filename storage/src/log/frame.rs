@@ -5,8 +5,8 @@ use super::Position;
 /// First bytes of a segment.
 pub(crate) const MAGIC: &[u8; 4] = b"TWLG";
 /// Version of the segment format, the byte behind the magic.
-pub(crate) const VERSION: u8 = 4;
-/// The oldest version that is read: 1 knew no offsets, 2 no histograms, 3 no exemplars.
+pub(crate) const VERSION: u8 = 5;
+/// The oldest version that is read: 1 knew no offsets, 2 no histograms, 3 no exemplars, 4 no batches.
 const VERSION_MIN: u8 = 1;
 /// Bytes of a segment's header.
 pub(crate) const HEADER_BYTES: usize = 28;
@@ -29,12 +29,20 @@ pub(crate) enum FrameKind {
     Consumed = 4,
     /// Exemplars.
     Exemplars = 5,
+    /// Event rows as the batch that they came in.
+    Batch = 6,
 }
 
 impl FrameKind {
     fn from_byte(byte: u8) -> Option<FrameKind> {
-        const KINDS: [FrameKind; 5] =
-            [FrameKind::Group, FrameKind::Samples, FrameKind::Events, FrameKind::Consumed, FrameKind::Exemplars];
+        const KINDS: [FrameKind; 6] = [
+            FrameKind::Group,
+            FrameKind::Samples,
+            FrameKind::Events,
+            FrameKind::Consumed,
+            FrameKind::Exemplars,
+            FrameKind::Batch,
+        ];
         KINDS.into_iter().find(|k| *k as u8 == byte)
     }
 }

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use proto::{Class, Events, Histogram, Labels, Table, events::Cells, samples::Family};
+use proto::{Batch, Class, Events, Histogram, Labels, Payload, Table, events::Cells, samples::Family};
 use zstd::bulk::Compressor;
 
 use super::{
@@ -385,6 +385,16 @@ pub(crate) fn encode_events(head: &Head<'_>, events: &Events, keep: Option<&[u32
     out
 }
 
+/// An events record's payload that keeps the rows as the encoded batch that they came in.
+pub(crate) fn encode_batch(head: &Head<'_>, encoded: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(encoded.len() + HEAD_BYTES);
+    put_head(&mut out, head);
+    out.extend_from_slice(encoded);
+    out
+}
+
+/// What the beginning of most records takes.
+const HEAD_BYTES: usize = 128;
 /// What the length of most texts takes.
 const LENGTH_BYTES: usize = 2;
 const ALL: u8 = 0;
@@ -466,6 +476,7 @@ pub(crate) fn decode(kind: FrameKind, payload: &[u8]) -> Result<Record, Malforme
     let rows = match kind {
         FrameKind::Samples => RecordRows::Samples(decode_samples(&mut cursor)?),
         FrameKind::Events => RecordRows::Events(decode_events(&mut cursor)?),
+        FrameKind::Batch => RecordRows::Events(decode_batch(&mut cursor)?),
         FrameKind::Consumed if consumed.is_none() => return Err(Malformed("an offset without its place")),
         FrameKind::Consumed => RecordRows::None,
         FrameKind::Exemplars => RecordRows::Exemplars(record_exemplars::decode(&mut cursor)?),
@@ -544,6 +555,14 @@ fn decode_events(cursor: &mut Cursor<'_>) -> Result<Events, Malformed> {
         return Err(Malformed("more bytes than the columns have"));
     }
     Ok(events)
+}
+
+fn decode_batch(cursor: &mut Cursor<'_>) -> Result<Events, Malformed> {
+    let encoded = cursor.take(cursor.0.len())?;
+    match Batch::decode(encoded).map_err(|_| Malformed("damaged batch"))?.payload {
+        Payload::Events(events) => Ok(events),
+        Payload::Samples(_) => Err(Malformed("a batch of samples")),
+    }
 }
 
 fn column_is_full(cells: &Cells) -> bool {

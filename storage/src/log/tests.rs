@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proto::{
-    Class, Events, EventsBuilder, Histogram, Labels, Table, Value,
+    Batch, Class, Events, EventsBuilder, Histogram, Labels, Payload, Table, Value,
     histogram::{Counts, Layout, Shape, Span},
     samples::Family,
 };
@@ -121,19 +121,31 @@ fn encode_exemplars(rows: &[LoggedExemplar], is_whole: bool) -> Vec<u8> {
 }
 
 /// The bytes of version 2, samples with origin and place, events with a place and without, a place alone, and of version 3,
-/// the same with histograms, are read; those of version 4, exemplars too, are written as well.
+/// the same with histograms, and of version 4, exemplars too, are read; those of version 5, a batch too, are written as well.
 #[test]
-fn golden_bytes_of_versions_2_to_4() {
+fn golden_bytes_of_versions_2_to_5() {
     let v2 = include_bytes!("../../testdata/log-v2");
     let v3 = include_bytes!("../../testdata/log-v3");
     let v4 = include_bytes!("../../testdata/log-v4");
-    for (golden, samples) in [(&v2[..], example()), (v3, with_histograms()), (v4, with_histograms())] {
+    let v5 = include_bytes!("../../testdata/log-v5");
+    let all = [(&v2[..], example()), (v3, with_histograms()), (v4, with_histograms()), (v5, with_histograms())];
+    for (golden, samples) in all {
         check_golden(golden, samples);
     }
 }
 
+/// Logs as they travelled.
+const BATCH: &[u8] = include_bytes!("../../../proto/testdata/batch-v1-logs.twb");
+
+fn batch_rows() -> RecordRows {
+    match Batch::decode(BATCH).unwrap().payload {
+        Payload::Events(events) => RecordRows::Events(events),
+        Payload::Samples(_) => panic!("these are logs"),
+    }
+}
+
 fn check_golden(golden: &[u8], samples: SamplesRecord) {
-    let is_present = golden[4] == frame::VERSION;
+    let (has_exemplars, has_batch) = (golden[4] >= 4, golden[4] >= 5);
     let events = logs(&[("db1", 5, Some("hello")), ("db2", 7, None)]);
     let mut bytes = frame::header(1, 1).to_vec();
     let put = |kind, payload: &[u8], bytes: &mut Vec<u8>| {
@@ -147,14 +159,18 @@ fn check_golden(golden: &[u8], samples: SamplesRecord) {
     put(FrameKind::Events, &record::encode_events(&of_events, &events, None), &mut bytes);
     put(FrameKind::Events, &record::encode_events(&head("acme"), &events, None), &mut bytes);
     put(FrameKind::Consumed, &record::encode_consumed(consumed(300)), &mut bytes);
-    if is_present {
+    if has_exemplars {
         put(FrameKind::Exemplars, &encode_exemplars(&exemplars()[..1], false), &mut bytes);
         put(FrameKind::Exemplars, &encode_exemplars(&exemplars(), true), &mut bytes);
+    }
+    let of_batch = Head { tenant: "acme", origin: Some(ORIGIN), consumed: Some(consumed(301)) };
+    if has_batch {
+        put(FrameKind::Batch, &record::encode_batch(&of_batch, BATCH), &mut bytes);
     }
     let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
     // older versions differ in their header alone, by which they are known
     assert_eq!(hex(&bytes[HEADER_BYTES..]), hex(&golden[HEADER_BYTES..]));
-    assert!(!is_present || hex(&bytes) == hex(golden));
+    assert!(golden[4] != frame::VERSION || hex(&bytes) == hex(golden));
 
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(segment_name(1)), golden).unwrap();
@@ -166,11 +182,15 @@ fn check_golden(golden: &[u8], samples: SamplesRecord) {
         Record { tenant: "acme".into(), origin: None, consumed: None, rows: events },
         Record { tenant: String::new(), origin: None, consumed: owned_consumed(300), rows: RecordRows::None },
     ];
-    if is_present {
+    if has_exemplars {
         for (rows, is_whole) in [(exemplars()[..1].to_vec(), false), (exemplars(), true)] {
             let rows = RecordRows::Exemplars(ExemplarsRecord { is_whole, rows });
             expected.push(Record { tenant: String::new(), origin: None, consumed: None, rows });
         }
+    }
+    if has_batch {
+        let (tenant, origin, consumed) = ("acme".into(), Some(owned(ORIGIN)), owned_consumed(301));
+        expected.push(Record { tenant, origin, consumed, rows: batch_rows() });
     }
     assert_eq!(records, expected);
     assert_eq!(replayed.end, Position { segment: 1, offset: golden.len() as u64 });
@@ -208,6 +228,7 @@ proptest! {
         let _ = record::decode(FrameKind::Events, &bytes);
         let _ = record::decode(FrameKind::Consumed, &bytes);
         let _ = record::decode(FrameKind::Exemplars, &bytes);
+        let _ = record::decode(FrameKind::Batch, &bytes);
     }
 
     #[test]
@@ -224,6 +245,10 @@ proptest! {
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
         let _ = record::decode(FrameKind::Exemplars, &bytes);
+        let mut bytes = record::encode_batch(&head("0"), BATCH);
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        let _ = record::decode(FrameKind::Batch, &bytes);
     }
 }
 
@@ -346,9 +371,9 @@ fn a_lost_segment_is_said() {
 fn a_later_version_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let mut header = frame::header(1, 1);
-    header[4] = 5;
+    header[4] = 6;
     let crc = crc32c::crc32c(&header[..24]);
     header[24..].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(dir.path().join(segment_name(1)), header).unwrap();
-    assert!(matches!(read(dir.path(), OnDamage::Skip), Err(OpenError::Version { found: 5, known: 4, .. })));
+    assert!(matches!(read(dir.path(), OnDamage::Skip), Err(OpenError::Version { found: 6, known: 5, .. })));
 }

@@ -59,6 +59,22 @@ async fn a_resend_is_a_duplicate_before_and_after_flush_and_reopen() {
 }
 
 #[tokio::test]
+async fn rows_refused_of_a_batch_do_not_come_back_with_it() {
+    let dir = directory();
+    let limits = Limits { age_ms_max: 1000, ..Limits::default() };
+    let config = StoreConfig { limits, ..config(dir.path()) };
+    let store = Store::open(config.clone(), T0).await.unwrap();
+    for (sequence, rows) in [(1, [(1, T0, 7), (0, T0 - 5000, 8)]), (3, [(1, T0, 9), (0, T0 - 1, 10)])] {
+        logs(sequence, &rows).send(&store, T0).await.unwrap();
+    }
+    let before = all_logs(&store, "0").await;
+    assert_eq!(before.len(), 3);
+    drop(store);
+    let store = Store::open(config, T0).await.unwrap();
+    assert_eq!(all_logs(&store, "0").await, before);
+}
+
+#[tokio::test]
 async fn what_is_over_a_limit_is_refused_and_counted() {
     let dir = directory();
     let limits = Limits { series_max: 3, series_per_source_max: 2, age_ms_max: 1000, ..Limits::default() };

@@ -9,7 +9,8 @@ use arrow::{
 };
 use futures::TryStreamExt;
 use proto::{
-    Class, EventsBuilder, Histogram, Labels, Table, Value,
+    Batch, Class, Events, EventsBuilder, Histogram, Labels, Payload, Table, Value,
+    batch::Source,
     histogram::{Counts, Layout, SCHEMA_CUSTOM, Shape, Span},
     refusal::Refusal,
     samples::Family,
@@ -118,6 +119,12 @@ impl Sent {
         self.send_read_at(store, now_ms, None).await
     }
 
+    fn encoded(&self, events: &Events) -> Vec<u8> {
+        let source = Source { collector: self.collector.as_str().into(), epoch: 1 };
+        let (payload, resource) = (Payload::Events(events.clone()), Labels::empty());
+        Batch { source, sequence: self.sequence, tenant: self.tenant.into(), sent_at_ms: 0, resource, payload }.encode()
+    }
+
     /// As if it had been read at a place of a stream.
     pub(super) async fn send_read_at(
         &self,
@@ -167,7 +174,12 @@ impl Sent {
                 for (instance, ts, pid) in rows {
                     builder.row(&format!("db{instance}"), *ts, [("pid", Value::Int(*pid))]);
                 }
-                append(Rows::Events(&builder.build()))?
+                let events = builder.build();
+                // every other one as it travels
+                match self.sequence % 2 {
+                    0 => append(Rows::Events(&events))?,
+                    _ => append(Rows::Batch(&events, &self.encoded(&events)))?,
+                }
             }
         };
         pending.await
