@@ -1,9 +1,10 @@
 //! Event tables: recent rows in memory, Parquet parts, and the reads over both.
 //!
-//! A table's rows enter its [`EventHead`] as Arrow batches; a flush sorts them by (instance, ts) into one Parquet file a UTC
-//! day (`write`, with the filters of `search` and `grams`); compaction merges the files of a day (`merge`); a scan leaves out
-//! parts by the manifest, row groups by their statistics, blocks by what their texts lack (`choose`, `need`), and rows by comparison
-//! (`read`). `check` reads all of a part for damage. The bytes of a part: docs/formats/events.md.
+//! A table's rows enter its [`EventHead`] as Arrow batches, those of an instance together; a flush sorts them by (instance, ts)
+//! into one Parquet file a UTC day (`write`, with the filters of `search` and `grams`); compaction merges the files of a day
+//! (`merge`); both copy rows a run at a time (`gather`). A scan leaves out parts by the manifest, row groups by their statistics,
+//! blocks by what their texts lack (`choose`, `need`), and rows by comparison (`read`). `check` reads all of a part for damage.
+//! The bytes of a part: docs/formats/events.md.
 
 use std::{collections::BTreeMap, sync::Arc};
 
