@@ -1,10 +1,10 @@
 //! Gets one page over HTTP, within its time and its size.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, iter, net::SocketAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use reqwest::{
-    RequestBuilder, Url,
+    RequestBuilder, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT, CONTENT_TYPE, HOST},
 };
@@ -23,6 +23,8 @@ pub const PROTOCOLS: [(&str, &str); 4] = [
     ("OpenMetricsText0.0.1", "application/openmetrics-text;version=0.0.1"),
     ("PrometheusText0.0.4", "text/plain;version=0.0.4"),
 ];
+/// How often a request is sent that its new connection ends before.
+const SENDS_MAX: usize = 10;
 const USER_AGENT: &str = concat!("tidewatch-collector/", env!("CARGO_PKG_VERSION"));
 
 /// The client of one target.
@@ -99,7 +101,7 @@ impl Client {
                 request.header("Authorization", format!("{scheme} {}", secret(token)?.unwrap_or_default()))
             }
         };
-        let mut answer = request.send().await.map_err(|e| said(&e))?;
+        let mut answer = send(request).await.map_err(|e| said(&e))?;
         if !answer.status().is_success() {
             return Err(format!("server returned HTTP status {}", answer.status()));
         }
@@ -174,14 +176,33 @@ fn secret(password: &Password) -> Result<Option<String>, String> {
     password.read().map_err(|e| e.to_string())
 }
 
+/// A server that refuses our certificate in TLS 1.3 ends the connection after the handshake, now and then just before the request is sent. The
+/// error of that request says only that it wasn't sent, so it is sent again until the server's reason is heard. What isn't heard is the end of
+/// a connection while it takes the request over, hyper's issue 4122: that request waits for its timeout.
+async fn send(request: RequestBuilder) -> reqwest::Result<Response> {
+    for _ in 1..SENDS_MAX {
+        let Some(again) = request.try_clone() else { break };
+        match again.send().await {
+            Err(error) if is_unsent(&error) => {}
+            answered => return answered,
+        }
+    }
+    request.send().await
+}
+
+fn is_unsent(error: &reqwest::Error) -> bool {
+    reasons(error).any(|reason| reason.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled))
+}
+
 /// The innermost reason: what stands around it names only the URL again.
 fn said(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer within scrape_timeout".into();
     }
-    let mut reason: &dyn std::error::Error = error;
-    while let Some(source) = reason.source() {
-        reason = source;
-    }
-    reason.to_string()
+    reasons(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// An error, its reason, the reason's reason.
+fn reasons<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |error| (*error).source())
 }

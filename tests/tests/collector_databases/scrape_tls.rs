@@ -90,8 +90,15 @@ async fn a_real_server_asks_for_a_certificate() {
         (ports[0], format!("{ca}, cert_file: {cert}, key_file: {cert}"), "tls_config.key_file: CERT: no private key"),
     ] {
         let want = want.replace("KEY", &key).replace("CERT", &cert);
-        let error = attempt(port, &tls).await.unwrap_err();
-        assert!(error.contains(&want), "{tls}: {error} instead of {want}");
+        let mut others = Vec::new();
+        for _ in 0..20 {
+            let error = attempt(port, &tls).await.unwrap_err();
+            if !error.contains(&want) {
+                others.push(error);
+            }
+        }
+        // one: a refusal comes after the handshake, and hyper may miss it (`fetch::send`)
+        assert!(others.len() <= 1, "{tls}: {others:?} instead of {want}");
     }
 }
 
