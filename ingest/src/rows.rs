@@ -35,6 +35,10 @@ pub(crate) fn with_no_rows<T>(class: Class, take: impl FnOnce(Rows<'_>) -> T) ->
 pub(crate) fn instances(batch: &Batch) -> BTreeSet<&str> {
     match &batch.payload {
         Payload::Samples(samples) => samples.labels.iter().filter_map(|labels| labels.get("instance")).collect(),
-        Payload::Events(events) => (0..events.rows()).map(|row| events.instance(row)).collect(),
+        // one by one: a set that is collected sorts all of them first
+        Payload::Events(events) => (0..events.rows()).fold(BTreeSet::new(), |mut all, row| {
+            all.insert(events.instance(row));
+            all
+        }),
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Bytes: the magic `TWB1` (with native histograms `TWB2`, which an older reader refuses), then one zstd frame with a checksum that holds a [`wire::Batch`] (docs/formats/wire.md).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use prost::Message;
+use zstd::bulk::Decompressor;
 
 use crate::{
     Events, Histogram, Labels, Samples,
@@ -203,7 +204,13 @@ fn decompress(frame: &[u8]) -> Result<Vec<u8>, BatchError> {
             let found = usize::try_from(size).unwrap_or(usize::MAX);
             return Err(BatchError::TooLarge { what: "decoded bytes", found, max: DECODED_BYTES_MAX });
         }
-        return zstd::bulk::decompress(frame, size as usize).map_err(BatchError::Zstd);
+        // with a context that the thread keeps: a new one costs as much as a small batch
+        thread_local!(static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) });
+        let unpacked = DECOMPRESSOR.with_borrow_mut(|kept| match kept {
+            Some(decompressor) => decompressor.decompress(frame, size as usize),
+            None => kept.insert(Decompressor::new()?).decompress(frame, size as usize),
+        });
+        return unpacked.map_err(BatchError::Zstd);
     }
     let mut bytes = Vec::new();
     let decoder = zstd::stream::read::Decoder::with_buffer(frame).map_err(BatchError::Zstd)?;

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use arrow::{
     array::{
         ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringBuilder,
-        TimestampMillisecondArray,
+        TimestampMillisecondArray, new_null_array,
     },
     compute::concat_batches,
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
@@ -62,6 +62,7 @@ pub(crate) fn to_batch(events: &Events, keep: Option<&[u32]>) -> Result<RecordBa
             (Cells::Ints(v), Kind::Bool) => Arc::new(rows().map(|r| v[r].map(|x| x != 0)).collect::<BooleanArray>()),
             (Cells::Ints(v), _) => Arc::new(rows().map(|r| v[r]).collect::<Int64Array>()),
             (Cells::Floats(v), _) => Arc::new(rows().map(|r| v[r]).collect::<Float64Array>()),
+            (Cells::Texts(v), _) if v.iter().all(Option::is_none) => new_null_array(&DataType::Utf8, rows().len()),
             (Cells::Texts(v), _) => {
                 // in one piece of the right size: the head keeps it
                 let bytes = rows().map(|r| v[r].as_deref().map_or(0, str::len)).sum();

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use proto::Table;
 
 use crate::{
-    FlushReason, FlushReport, MaintainError, MaintainReport, StoreConfig, compact,
+    FlushReason, FlushReport, MaintainError, MaintainReport, StoreConfig,
+    compact::{self, Bounds},
     config::DAY_MS,
     events::{merge, write},
     head::{HeadSize, Sealed, SealedTenant},
@@ -245,12 +246,13 @@ impl Inner {
             groups.entry((&part.entry.tenant, &part.entry.table, part.entry.day)).or_default().push(part);
         }
         let mut best: Option<Vec<Arc<Part>>> = None;
-        for ((_, _, day), mut group) in groups {
+        for ((_, table, day), mut group) in groups {
             group.sort_unstable_by_key(|p| p.entry.sequence);
             let sizes: Vec<u64> = group.iter().map(|p| p.entry.bytes).collect();
             let has_pressed = pressed.is_some_and(|(_, first)| group.iter().any(|p| p.entry.sequence >= first));
             let is_over = (day + 1).saturating_mul(DAY_MS).saturating_add(DAY_GRACE_MS) <= now_ms && !has_pressed;
-            if let Some(range) = compact::choose(&sizes, is_over, self.config.part_bytes_max)
+            let bounds = if table == METRICS { Bounds::metrics } else { Bounds::events }(self.config.part_bytes_max);
+            if let Some(range) = compact::choose(&sizes, is_over, bounds)
                 && best.as_ref().is_none_or(|b| b.len() < range.len())
             {
                 best = Some(group[range].iter().map(|p| (*p).clone()).collect());

@@ -1,7 +1,9 @@
 //! Rows picked out of many batches, copied a run at a time: neighbours mostly stay neighbours.
 
 use arrow::{
-    array::{Array, ArrayData, ArrayRef, AsArray, Capacities, MutableArrayData, RecordBatch, make_array},
+    array::{
+        Array, ArrayData, ArrayRef, AsArray, Capacities, MutableArrayData, RecordBatch, make_array, new_null_array,
+    },
     datatypes::DataType,
     error::ArrowError,
 };
@@ -108,6 +110,10 @@ fn column(
     rows: usize,
     text_bytes: usize,
 ) -> Result<ArrayRef, ArrowError> {
+    // many columns of a table are of one engine, or of few rows
+    if batches.iter().all(|batch| batch.column(at).null_count() == batch.num_rows()) {
+        return Ok(new_null_array(batches[0].column(at).data_type(), rows));
+    }
     let data: Vec<ArrayData> = batches.iter().map(|batch| batch.column(at).to_data()).collect();
     let capacities = match batches[0].column(at).data_type() {
         DataType::Utf8 | DataType::Binary => Capacities::Binary(rows, Some(text_bytes)),

@@ -10,7 +10,7 @@ use proto::Table;
 use super::{
     gather::Picked,
     read::{open, unfit},
-    write::{EncodedEvents, EventWriter, MERGE_ZSTD_LEVEL, OUTPUT_ROWS, timestamps},
+    write::{EncodedEvents, EventWriter, OUTPUT_ROWS, timestamps},
 };
 use crate::ReadError;
 
@@ -37,7 +37,7 @@ pub(crate) async fn merge(
 ) -> Result<EncodedEvents, ReadError> {
     let fail = |e: &dyn std::fmt::Display| unfit(table, e);
     let size_hint = inputs.iter().map(|input| input.bytes).sum::<u64>() as usize;
-    let mut writer = EventWriter::new(table, MERGE_ZSTD_LEVEL, size_hint).map_err(|e| fail(&e))?;
+    let mut writer = EventWriter::new(table, size_hint).map_err(|e| fail(&e))?;
     let mut batches: Vec<RecordBatch> = Vec::new();
     let mut sources = Vec::with_capacity(inputs.len());
     for input in inputs {
