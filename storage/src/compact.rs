@@ -110,8 +110,8 @@ mod tests {
         assert_eq!(chosen(&[200, 30, 30], true), Some(1..3));
         assert_eq!(chosen(&[200, 60], true), None);
         let mut parts = Vec::new();
-        for _ in 0..1000 {
-            parts.push(1);
+        for flushed in std::iter::repeat_n(1, 1000) {
+            parts.push(flushed);
             while let Some(range) = chosen(&parts, false) {
                 let sum: u64 = parts[range.clone()].iter().sum();
                 parts.splice(range, [sum]);
