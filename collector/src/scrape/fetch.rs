@@ -8,6 +8,7 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT, CONTENT_TYPE, HOST},
 };
+use tokio::time::Instant;
 
 use super::{
     exposition::{self, Format, Page},
@@ -101,7 +102,7 @@ impl Client {
                 request.header("Authorization", format!("{scheme} {}", secret(token)?.unwrap_or_default()))
             }
         };
-        let mut answer = send(request).await.map_err(|e| said(&e))?;
+        let mut answer = send(request, self.timeout).await.map_err(|e| said(&e))?;
         if !answer.status().is_success() {
             return Err(format!("server returned HTTP status {}", answer.status()));
         }
@@ -143,7 +144,6 @@ impl Client {
         }
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
-            .timeout(self.timeout)
             .pool_max_idle_per_host(1)
             .use_preconfigured_tls(self.tls.client_config(print, is_https)?);
         if let Some(behind) = behind {
@@ -177,17 +177,20 @@ fn secret(password: &Password) -> Result<Option<String>, String> {
 }
 
 /// A server that refuses our certificate in TLS 1.3 ends the connection after the handshake, now and then just before the request is sent. The
-/// error of that request says only that it wasn't sent, so it is sent again until the server's reason is heard. What isn't heard is the end of
-/// a connection while it takes the request over, hyper's issue 4122: that request waits for its timeout.
-async fn send(request: RequestBuilder) -> reqwest::Result<Response> {
+/// error of that request says only that it wasn't sent, so it is sent again until the server's reason is heard, within `timeout` in all, the
+/// answer's body included. What isn't heard is the end of a connection while it takes the request over, hyper's issue 4122: that request waits
+/// for its timeout.
+async fn send(request: RequestBuilder, timeout: Duration) -> reqwest::Result<Response> {
+    let end = Instant::now() + timeout;
+    let left = || end.saturating_duration_since(Instant::now());
     for _ in 1..SENDS_MAX {
         let Some(again) = request.try_clone() else { break };
-        match again.send().await {
+        match again.timeout(left()).send().await {
             Err(error) if is_unsent(&error) => {}
             answered => return answered,
         }
     }
-    request.send().await
+    request.timeout(left()).send().await
 }
 
 fn is_unsent(error: &reqwest::Error) -> bool {

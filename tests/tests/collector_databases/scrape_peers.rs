@@ -11,6 +11,7 @@ use std::{
 
 use axum::{
     Router,
+    body::Body,
     http::{HeaderMap, StatusCode},
     routing::get,
 };
@@ -19,6 +20,7 @@ use collector::{
     config::{ScrapeConfig, ScrapeSource},
     scrape::{self, exposition::Page, fetch::Client, target::target, tls::Tls},
 };
+use futures::StreamExt;
 use serde_json::Value;
 use tests::{
     dns::NameServer,
@@ -240,6 +242,26 @@ async fn a_token_is_sent_as_it_is_wanted() {
         let result = scrape::attempt(&config).await.remove(0).1;
         assert_eq!(result.is_ok(), taken, "{access}: {result:?}");
         assert!(taken || result.is_err_and(|e| e.contains("403")), "{access}");
+    }
+    peer.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_does_not_end_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let begun = || async {
+        let first = futures::stream::iter([Ok::<_, std::io::Error>("a 1\n")]);
+        Body::from_stream(first.chain(futures::stream::pending()))
+    };
+    let router = Router::new().route("/begun", get(begun)).route("/silent", get(std::future::pending::<()>));
+    let peer = tokio::spawn(axum::serve(listener, router).into_future());
+    for path in ["/begun", "/silent"] {
+        let config = job(&format!(
+            "scrape_interval: 1s, scrape_timeout: 1s, metrics_path: {path}, static_configs: [{{targets: ['127.0.0.1:{port}']}}]"
+        ));
+        let tried = tokio::time::timeout(LIMIT, scrape::attempt(&config)).await;
+        assert_eq!(tried.expect("it is given up").remove(0).1, Err("no answer within scrape_timeout".into()), "{path}");
     }
     peer.abort();
 }
